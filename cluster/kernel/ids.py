@@ -1,0 +1,100 @@
+"""Ids: how they are made and parsed. Opaque strings everywhere; only this file knows their form.
+
+An id is 24 hexadecimal characters, the first eight of them the second it was made, so ids sort by time.
+A key names one virtual actor: its kind and its id. `shard` and `host` follow from the key alone (cluster.placement).
+"""
+
+import re
+import secrets
+import time
+from enum import StrEnum
+from typing import NamedTuple
+
+from cluster.kernel.errors import INVALID_REQUEST, FlowError
+
+_ID = re.compile(r"[0-9a-f]{24}\Z")
+
+
+def new_id() -> str:
+    """A new id, unique to 64 random bits within its second."""
+    return f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
+
+
+def is_id(text: object) -> bool:
+    return isinstance(text, str) and _ID.match(text) is not None
+
+
+class KeyKind(StrEnum):
+    """The kinds of virtual actor."""
+
+    CHAT = "chat"
+    EVENT = "event"
+    USER = "user"
+    TOPIC = "topic"
+
+
+class Key(NamedTuple):
+    """The name of one virtual actor."""
+
+    kind: KeyKind
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        kind, slash, rest = text.partition("/")
+        if not slash or not rest:
+            raise FlowError(INVALID_REQUEST, f"{text!r} is not a key.")
+        return cls(KeyKind(kind), rest)
+
+
+class RoomKind(StrEnum):
+    GROUP = "group"
+    EVENT = "event"
+    DIRECT = "dm"
+
+
+class Room(NamedTuple):
+    """A chat room's id, taken apart. `id` is canonical: the two people of a direct room are in order."""
+
+    id: str
+    kind: RoomKind
+    event_id: str | None = None
+    people: tuple[str, str] | None = None
+
+
+def parse_room(text: str) -> Room:
+    """A room's id as clients write it: an id, `event:{eventId}` or `dm:{a}:{b}` (either order).
+
+    Raises FlowError INVALID_REQUEST for anything else, a direct room with oneself included.
+    """
+    if is_id(text):
+        return Room(text, RoomKind.GROUP)
+    head, _, rest = text.partition(":")
+    if head == "event" and is_id(rest):
+        return Room(text, RoomKind.EVENT, event_id=rest)
+    if head == "dm":
+        first, _, second = rest.partition(":")
+        if is_id(first) and is_id(second) and first != second:
+            a, b = sorted((first, second))
+            return Room(f"dm:{a}:{b}", RoomKind.DIRECT, people=(a, b))
+    raise FlowError(INVALID_REQUEST, "roomId must be a room's id, event:{eventId} or dm:{a}:{b}.", fields=("roomId",))
+
+
+def chat_key(room_id: str) -> Key:
+    return Key(KeyKind.CHAT, room_id)
+
+
+def event_key(event_id: str) -> Key:
+    return Key(KeyKind.EVENT, event_id)
+
+
+def user_key(user_id: str) -> Key:
+    return Key(KeyKind.USER, user_id)
+
+
+def topic_key(topic: str) -> Key:
+    """A topic is `location:{cell}` or `interest:{tag}`: fan-out without history."""
+    return Key(KeyKind.TOPIC, topic)

@@ -1,0 +1,106 @@
+"""The socket engine's contract with the edge: Socket.IO connections in, encoded events out.
+
+The engine owns the protocol (Engine.IO v4, Socket.IO v5, both parsers, websocket and long polling), the sockets, their
+heartbeats and their bounded outboxes. It knows nothing of rooms, users or tokens: the application decides who may
+connect and which connections an event goes to.
+
+Order: the events of one socket reach the application in the order the client sent them, and everything sent to one
+socket reaches it in the order it was sent, acks and events alike.
+Delivery: at most once to a live socket. A socket whose outbox is over its byte limit is closed with SLOW_CONSUMER.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from cluster.kernel.errors import ErrorKind
+
+
+class EncodedEvent(Protocol):
+    """One event for one namespace, encoded once per codec and framing, however many connections it goes to."""
+
+    @property
+    def namespace(self) -> str: ...
+
+
+class Connection(Protocol):
+    """One socket's connection to one namespace. Hashable by identity."""
+
+    id: str
+    """The Socket.IO id the client was told; unique among live connections of every edge."""
+
+    socket_id: str
+    """The Engine.IO session id: the same for all namespaces of one socket."""
+
+    namespace: str
+
+    state: Any
+    """The application's own; None until it sets it in `connect`."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def emit(self, name: str, *args: Any) -> None:
+        """Send one event to this connection alone."""
+
+    def send(self, event: EncodedEvent) -> None:
+        """Send an already encoded event; it must be of this connection's namespace."""
+
+    def close(self, kind: ErrorKind) -> None:
+        """Close the whole socket, all its namespaces. A websocket client sees `kind.close_code` and `kind.code`."""
+
+
+class Handshake(Protocol):
+    """What is known of a socket when it connects to a namespace."""
+
+    @property
+    def auth(self) -> Any:
+        """The `auth` payload of the CONNECT packet; None when there is none. Anything JSON can hold."""
+
+    @property
+    def remote_address(self) -> str: ...
+
+    @property
+    def origin(self) -> str | None: ...
+
+    @property
+    def query(self) -> dict[str, str]: ...
+
+
+class Ack(Protocol):
+    """Answers one event. Only the first call counts; after the socket has gone it does nothing."""
+
+    def __call__(self, *args: Any) -> None: ...
+
+
+class EngineApplication(Protocol):
+    """What the engine serves. Nothing here may block the loop."""
+
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces that exist; a CONNECT to any other is refused with {"message": "Invalid namespace"}."""
+
+    async def connect(self, connection: Connection, handshake: Handshake) -> None:
+        """Admit a connection or raise FlowError, whose `to_wire()` becomes the data of CONNECT_ERROR.
+
+        Events that the client sends meanwhile are kept, bounded, and delivered after this returns.
+        """
+
+    def event(self, connection: Connection, name: str, args: list[Any], ack: Ack | None) -> None:
+        """One event, in order. `ack` is None when the client did not ask for one. Returns at once."""
+
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        """The connection has gone. Called exactly once for each connection that `connect` admitted."""
+
+
+class Engine(Protocol):
+    """Made by `realtime.engine.server.SocketEngine`; mounted on an aiohttp application."""
+
+    def encode(self, namespace: str, name: str, *args: Any) -> EncodedEvent: ...
+
+    def broadcast(self, connections: Iterable[Connection], event: EncodedEvent) -> None:
+        """Send to many. Writes for the sockets of one loop turn are joined per socket into one write."""
+
+    def statistics(self) -> dict[str, float]:
+        """Gauges and counters: sockets, connections, bytes unsent, closes by code, packets in and out."""
+
+    async def close(self, kind: ErrorKind, *, spread_s: float = 0.0) -> None:
+        """Accept nothing more and close every socket with `kind`, spread evenly over `spread_s` seconds."""

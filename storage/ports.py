@@ -1,0 +1,160 @@
+"""What actors may ask of storage, as guarantees. MongoDB implements all of it; tests hold any double to the same suite.
+
+Durable means written by a majority and journalled. Every method raises FlowError UNAVAILABLE when the database is away
+or does not answer within the settings' timeout; the outcome of a write is then unknown, and calling again with the same
+ids is safe and settles it. Pages and batches are bounded by the caller's `limit`, at most 500.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from storage.records import (
+    AppendResult,
+    Device,
+    EventHead,
+    Message,
+    Notification,
+    OutboxRow,
+    OwedMessage,
+    OwedRsvp,
+    RoomHead,
+    RoomRecord,
+    Rsvp,
+    SessionHead,
+    User,
+)
+
+
+class ChatLog(Protocol):
+    """Rooms and their messages. The unique (room, seq) is the fence between two owners of one room."""
+
+    async def claim(self, room_id: str, kind: str, window: int, *, create: bool) -> RoomHead:
+        """Take the room: its epoch goes up by one, durably, before this returns, and the newest `window` messages are
+        read after it. ROOM_NOT_FOUND when there is none and `create` is false (rooms of events and of two people are
+        made on first use)."""
+
+    async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
+        """Write in order, durably, in as few commands as the driver allows. `owed[i]` marks message i as owing pushes,
+        in the same document. A message already stored under its own `id` counts as stored."""
+
+    async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None: ...
+
+    async def after(self, room_id: str, seq: int, limit: int) -> list[Message]:
+        """Messages with a greater seq, lowest first."""
+
+    async def before(self, room_id: str, seq: int | None, limit: int) -> list[Message]:
+        """The newest messages with a smaller seq (None: the newest of all), lowest first."""
+
+    async def room(self, room_id: str) -> RoomRecord | None: ...
+
+    async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedMessage]:
+        """Messages that owe pushes and are under nobody's lease, now under this worker's."""
+
+    async def settle_owed(self, message_ids: Sequence[str]) -> None:
+        """These owe nothing any more."""
+
+
+class Memberships(Protocol):
+    """Who belongs to a chat room: one row a person and room, with a read mark."""
+
+    async def is_member(self, room_id: str, user_id: str) -> bool: ...
+
+    async def add(self, room_id: str, user_ids: Sequence[str], now_ms: int) -> None:
+        """Idempotent."""
+
+    async def remove(self, room_id: str, user_id: str) -> None: ...
+
+    async def members(self, room_id: str, after_user_id: str | None, limit: int) -> list[str]:
+        """User ids in order, from after the given one."""
+
+    async def rooms_of(self, user_id: str, after_room_id: str | None, limit: int) -> list[str]: ...
+
+    async def mark_read(self, room_id: str, user_id: str, seq: int) -> None:
+        """The mark never goes back."""
+
+
+class RsvpLedger(Protocol):
+    """Answers to events. Unique (event, seat) and (event, place) make overselling impossible, whoever writes."""
+
+    async def claim(self, event_id: str) -> EventHead:
+        """Take the event room: epoch up by one, durably, then counts, seats and line. EVENT_NOT_FOUND."""
+
+    async def append(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
+        """Replace each person's row, in order, durably. "fenced" when a row carries a newer epoch, "position" when the
+        seat or place is held by another person. The same rsvp written again counts as stored."""
+
+    async def rsvp(self, event_id: str, user_id: str) -> Rsvp | None: ...
+
+    async def going(self, event_id: str, after_user_id: str | None, limit: int) -> list[str]: ...
+
+    async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedRsvp]: ...
+
+    async def settle_owed(self, rsvps: Sequence[Rsvp]) -> None: ...
+
+
+class Notifications(Protocol):
+    async def claim(self, user_id: str) -> SessionHead:
+        """Take the session: epoch up by one, durably, then the count of unread. USER_NOT_FOUND."""
+
+    async def append(self, notifications: Sequence[Notification]) -> AppendResult:
+        """Write in order, durably; one already stored under its `id` is "duplicate"."""
+
+    async def page(self, user_id: str, before_id: str | None, limit: int) -> list[Notification]:
+        """Newest first by (time, id)."""
+
+    async def mark_read(self, user_id: str, notification_id: str) -> bool:
+        """True when it was unread. NOT_FOUND when it is not this person's."""
+
+    async def unread(self, user_id: str) -> int: ...
+
+
+class Users(Protocol):
+    async def create(self, user: User) -> None:
+        """USERNAME_TAKEN when the username or the email exists, compared without case."""
+
+    async def by_id(self, user_id: str) -> User | None: ...
+
+    async def by_username(self, username: str) -> User | None: ...
+
+    async def by_ids(self, user_ids: Sequence[str]) -> list[User]: ...
+
+    async def update_profile(self, user_id: str, changes: dict[str, Any]) -> User: ...
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> None: ...
+
+
+class Devices(Protocol):
+    async def register(self, device: Device) -> None: ...
+
+    async def remove(self, device_id: str) -> None: ...
+
+    async def remove_for_user(self, user_id: str, value: str) -> None: ...
+
+    async def of_users(self, user_ids: Sequence[str]) -> list[Device]:
+        """At most 20 a person, the most recently seen first."""
+
+    async def by_id(self, device_id: str) -> Device | None: ...
+
+
+class Outbox(Protocol):
+    """Pushes owed to devices: at least once, deduplicated by row id."""
+
+    async def add(self, rows: Sequence[OutboxRow]) -> int:
+        """Durable; rows whose id exists, in whatever state, are left alone. Returns how many are new."""
+
+    async def lease(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OutboxRow]: ...
+
+    async def sent(self, row_ids: Sequence[str], now_ms: int) -> None: ...
+
+    async def retry(self, row_id: str, due_ms: int, error: str) -> None:
+        """One more attempt counted; due again at `due_ms`."""
+
+    async def bury(self, row_id: str, error: str, now_ms: int) -> None:
+        """A dead letter, kept for an operator."""
+
+    async def dead(self, after_id: str | None, limit: int) -> list[OutboxRow]: ...
+
+    async def replay(self, row_ids: Sequence[str], now_ms: int) -> int: ...
+
+    async def statistics(self) -> dict[str, int]:
+        """Rows by state."""
