@@ -56,6 +56,7 @@ REQUIREMENTS_NOT_MET: Final = _row(
     "requirements_not_met", "This event asks for something you do not have yet.", http=403
 )
 NOT_JOINED: Final = _row("not_joined", "Join the room on this connection first.", http=409)
+LIMIT_REACHED: Final = _row("limit_reached", "You are at a limit. Leave or close something first.", http=409)
 RATE_LIMITED: Final = _row("rate_limited", "Too many requests. Slow down.", retryable=True, http=429)
 
 # What the server cannot do now.
@@ -94,6 +95,8 @@ SLOW_CONSUMER: Final = _row(
 RECONNECT_ELSEWHERE: Final = _row(
     "reconnect_elsewhere", "This edge is draining. Reconnect now.", retryable=True, http=503, close=3011
 )
+NO_PONG: Final = _row("no_pong", "No heartbeat answer came in time. Come back.", retryable=True, http=503, close=3012)
+STALE: Final = _row("stale", "The socket connected to no namespace in time.", close=3502)
 SESSION_REVOKED: Final = _row("session_revoked", "This session was ended.", http=401, close=3503)
 PROTOCOL_ERROR: Final = _row("protocol_error", "The packet breaks the protocol.", close=3501)
 

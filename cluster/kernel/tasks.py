@@ -11,6 +11,8 @@ from typing import Any
 
 _log = logging.getLogger("flow.tasks")
 
+_CANCEL_AGAIN_S = 1.0
+
 
 class TaskOwner:
     """Starts tasks and awaits them. `limit` bounds how many may run at once; past it `start` raises RuntimeError."""
@@ -54,10 +56,14 @@ class TaskOwner:
             _log.error("task %s failed", task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
-        """Cancel every task and wait until each has ended. Safe to call twice."""
+        """Cancel every task and wait until each has ended. Safe to call twice.
+
+        A cancellation can be lost: before Python 3.12 `asyncio.wait_for` swallows one that comes as its wait ends, and
+        drivers use it. Who has not ended after a while is asked again.
+        """
         self._stopping = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        tasks = set(self._tasks)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)

@@ -29,6 +29,14 @@ class LinkLimits:
     handshake_timeout_s: float = 3.0
     ping_interval_s: float = 1.0
     ping_timeout_s: float = 3.0
+    max_connections: int = 1_024
+    """Of one server; those still in their handshake are counted too."""
+    max_pending_handshakes: int = 128
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"a link's {name} must be more than 0")
 
 
 class Peer(Protocol):
@@ -43,9 +51,13 @@ class Peer(Protocol):
         """A value that is new each time that process starts."""
 
     def push(self, topic: str, body: Any) -> bool:
-        """Send a one-way message; never waits. False when the peer is closed or was closed for being too slow."""
+        """Send a one-way message; never waits. False when the peer is closed or was closed for being too slow.
 
-    def close(self, reason: str) -> None: ...
+        Raises FlowError TOO_LARGE for a body over the frame limit.
+        """
+
+    def close(self, reason: str) -> None:
+        """End the link after what was sent; the service hears `peer_lost` later, not within this call."""
 
 
 class Request(Protocol):
@@ -65,13 +77,17 @@ class Request(Protocol):
     def deadline(self) -> float:
         """When the caller stops waiting, on this process's `Clock.monotonic`."""
 
-    def reply(self, body: Any) -> None: ...
+    def reply(self, body: Any) -> None:
+        """Answer. A body over the frame limit is answered TOO_LARGE; an answer to a peer that is gone is dropped."""
 
     def fail(self, error: FlowError) -> None: ...
 
 
 class LinkService(Protocol):
-    """What a server serves. All methods are called on the loop, in stream order, and must not block."""
+    """What a server serves. All methods are called on the loop, in stream order, and must not block.
+
+    A FlowError that `request` raises fails that request; any other exception is logged and fails it with INTERNAL.
+    """
 
     def peer_connected(self, peer: Peer) -> None: ...
 
@@ -86,9 +102,11 @@ class LinkService(Protocol):
 class LinkListener(Protocol):
     """What a client's owner hears. Called on the loop, in stream order, and must not block."""
 
-    def connected(self) -> None: ...
+    def connected(self) -> None:
+        """The far side has proven itself; comes before any push of this connection."""
 
-    def disconnected(self, reason: str) -> None: ...
+    def disconnected(self, reason: str) -> None:
+        """Once for each `connected`, closing the link included; outstanding requests have failed already."""
 
     def pushed(self, topic: str, body: msgspec.Raw) -> None: ...
 
@@ -108,6 +126,10 @@ class LinkClient(Protocol):
         """
 
     def note(self, topic: str, body: Any) -> bool:
-        """Send a one-way message; False when there is no connection or its unsent bytes are at the limit."""
+        """Send a one-way message; False when there is no connection or its unsent bytes are at the limit.
 
-    async def close(self) -> None: ...
+        Raises FlowError TOO_LARGE for a body over the frame limit.
+        """
+
+    async def close(self) -> None:
+        """Fail what is outstanding, hang up and dial no more. Safe to call twice."""

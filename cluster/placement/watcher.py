@@ -1,0 +1,114 @@
+"""The newest view one process knows of.
+
+Each host and edge holds one watcher. It polls the store, sooner when someone has reason to think the view is old, and
+takes newer views from wherever they turn up. It promises that what it holds never goes back in version and that each
+change is told once, in order. A store that is away makes the view older, never absent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.kernel.attempt import attempt
+from cluster.kernel.errors import UNAVAILABLE, FlowError
+from cluster.kernel.tasks import TaskOwner
+from cluster.placement.membership import ViewStore
+from cluster.placement.view import View
+
+_log = logging.getLogger("flow.placement")
+
+LOAD_TIMEOUT_S: Final = 5.0
+LEAST_GAP_S: Final = 0.05
+"""Between two loads, however often they are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherStatistics:
+    version: int
+    members: int
+    loads: int
+    loads_failed: int
+    changes: int
+
+
+class ViewWatcher:
+    """`on_change` is called on the loop with each newer view, and must not block. `tasks` owns the polling."""
+
+    def __init__(
+        self,
+        store: ViewStore,
+        tasks: TaskOwner,
+        on_change: Callable[[View], None],
+        *,
+        poll_interval_s: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._on_change = on_change
+        self._poll_interval_s = poll_interval_s
+        self._view = View()
+        self._poked = asyncio.Event()
+        self._loads = self._loads_failed = self._changes = 0
+
+    @property
+    def view(self) -> View:
+        """The newest view seen; an empty one of version 0 before the first."""
+        return self._view
+
+    async def start(self) -> View:
+        """Load once, then keep polling until `tasks` stops. Raises FlowError UNAVAILABLE when the store is away."""
+        await self._load()
+        _ = self._tasks.start("watch-view", self._poll())
+        return self._view
+
+    def refresh_soon(self) -> None:
+        """The view is probably old: a link broke, or someone answered MOVED. Never waits; calls coalesce."""
+        self._poked.set()
+
+    def offer(self, view: View) -> bool:
+        """Take a view that came from elsewhere. False when it is not newer than the one held."""
+        if view.version <= self._view.version:
+            return False
+        self._view = view
+        self._changes += 1
+        _ = attempt("on_change", self._on_change, view)
+        return True
+
+    def statistics(self) -> WatcherStatistics:
+        view = self._view
+        return WatcherStatistics(view.version, len(view.members), self._loads, self._loads_failed, self._changes)
+
+    async def _load(self) -> None:
+        self._loads += 1
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                view = await self._store.load()
+        except TimeoutError:
+            raise FlowError(UNAVAILABLE, "The cluster's view could not be read in time.") from None
+        if view is not None:
+            self.offer(view)
+
+    async def _poll(self) -> None:
+        healthy = True
+        while True:
+            await self._wait()
+            try:
+                await self._load()
+                healthy = True
+            except FlowError as error:
+                self._loads_failed += 1
+                if healthy:
+                    _log.warning("the cluster's view cannot be read, version %d stays: %s", self._view.version, error)
+                healthy = False
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(LEAST_GAP_S)
+        try:
+            async with asyncio.timeout(self._poll_interval_s):
+                await self._poked.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._poked.clear()

@@ -1,0 +1,103 @@
+"""Changes of the view through its store."""
+
+import pytest
+
+from cluster.kernel.clock import ManualClock, SystemClock
+from cluster.kernel.errors import UNAVAILABLE, FlowError
+from cluster.placement.membership import GIVE_UP_S, announce, change, start_draining, withdraw
+from cluster.placement.view import View, joined
+from tests.placement.contract_view_store import ViewStoreContract, a_member
+from tests.support.view_store import MemoryViewStore
+
+CLOCK = SystemClock()
+
+
+class TestMemoryViewStore(ViewStoreContract):
+    @pytest.fixture
+    def store(self) -> MemoryViewStore:
+        return MemoryViewStore()
+
+
+@pytest.fixture
+def store() -> MemoryViewStore:
+    return MemoryViewStore()
+
+
+async def test_announcing_adds_replaces_and_repeats_without_harm(store: MemoryViewStore) -> None:
+    first = await announce(store, a_member("host-0"), CLOCK)
+    again = await announce(store, a_member("host-0"), CLOCK)
+    after_restart = await announce(store, a_member("host-0", "b"), CLOCK)
+    assert (first.version, again.version, after_restart.version) == (1, 1, 2)
+    assert after_restart.members == (a_member("host-0", "b"),)
+    assert await store.load() == after_restart
+
+
+async def test_withdrawing_takes_out_the_incarnation_that_is_meant(store: MemoryViewStore) -> None:
+    await announce(store, a_member("host-0", "b"), CLOCK)
+    assert (await withdraw(store, "host-0", CLOCK, incarnation="a")).version == 1
+    assert (await withdraw(store, "host-1", CLOCK)).version == 1
+    gone = await withdraw(store, "host-0", CLOCK, incarnation="b")
+    assert (gone.version, gone.members) == (2, ())
+    await announce(store, a_member("host-0", "c"), CLOCK)
+    assert (await withdraw(store, "host-0", CLOCK)).members == ()
+
+
+async def test_draining_is_done_once(store: MemoryViewStore) -> None:
+    await announce(store, a_member("host-0"), CLOCK)
+    view = await start_draining(store, "host-0", CLOCK)
+    assert view == await start_draining(store, "host-0", CLOCK)
+    assert (view.version, view.members[0].state) == (2, "draining")
+    assert (await start_draining(store, "host-1", CLOCK)).version == 2
+
+
+async def test_a_write_whose_answer_was_lost_is_not_made_twice(store: MemoryViewStore) -> None:
+    store.forget_answers = 1
+    view = await announce(store, a_member("host-0"), CLOCK)
+    assert (view.version, view.members) == (1, (a_member("host-0"),))
+
+
+async def test_a_store_that_comes_back_in_time_is_waited_for() -> None:
+    class AwayAtFirst(MemoryViewStore):
+        async def load(self) -> View | None:
+            self.away = self.loads < 2
+            return await super().load()
+
+    assert (await announce(AwayAtFirst(), a_member("host-0"), CLOCK)).version == 1
+
+
+async def test_the_tries_are_bounded_in_time() -> None:
+    clock = ManualClock()
+
+    tries: list[int] = []
+
+    def lose(view: View) -> View:
+        tries.append(view.version)
+        clock.advance(GIVE_UP_S / 3)
+        return View(view.version + 1)
+
+    class Contended(MemoryViewStore):
+        async def compare_and_set(self, expected_version: int, view: View) -> bool:
+            return False
+
+    with pytest.raises(FlowError) as caught:
+        await change(Contended(), lose, clock)
+    assert caught.value.kind is UNAVAILABLE
+    assert len(tries) <= 4
+
+
+async def test_a_change_is_made_on_the_newest_view() -> None:
+    seen: list[int] = []
+
+    class Overtaken(MemoryViewStore):
+        async def compare_and_set(self, expected_version: int, view: View) -> bool:
+            if not seen[1:]:
+                await super().compare_and_set(0, joined(View(), a_member("host-9")))
+            return await super().compare_and_set(expected_version, view)
+
+    def edit(view: View) -> View:
+        seen.append(view.version)
+        return joined(view, a_member("host-0"))
+
+    view = await change(Overtaken(), edit, CLOCK)
+    assert seen == [0, 1]
+    assert [member.name for member in view.members] == ["host-0", "host-9"]

@@ -1,0 +1,144 @@
+"""The newest view one process knows."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cluster.kernel.clock import SystemClock
+from cluster.kernel.errors import UNAVAILABLE, FlowError
+from cluster.kernel.tasks import TaskOwner
+from cluster.placement.membership import announce
+from cluster.placement.view import View, joined, left
+from cluster.placement.watcher import ViewWatcher
+from tests.placement.contract_view_store import a_member
+from tests.support.journal import Journal
+from tests.support.view_store import MemoryViewStore
+
+CLOCK = SystemClock()
+NEVER_S = 3_600.0
+OFTEN_S = 0.01
+
+
+class Watched:
+    """A watcher, its store, and the versions it told of."""
+
+    def __init__(self) -> None:
+        self.store = MemoryViewStore()
+        self.tasks = TaskOwner("test", on_failure=lambda name, error: self.told.add(error))
+        self.told = Journal()
+
+    def watcher(self, poll_interval_s: float) -> ViewWatcher:
+        return ViewWatcher(
+            self.store, self.tasks, lambda view: self.told.add(view.version), poll_interval_s=poll_interval_s
+        )
+
+    async def announce(self, name: str) -> View:
+        return await announce(self.store, a_member(name), CLOCK)
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    made = Watched()
+    yield made
+    await made.tasks.stop()
+
+
+async def test_it_starts_with_what_is_stored(watched: Watched) -> None:
+    view = await watched.announce("host-0")
+    watcher = watched.watcher(NEVER_S)
+    assert watcher.view == View()
+    assert await watcher.start() == view == watcher.view
+    assert watched.told.entries == [1]
+
+
+async def test_it_starts_without_a_view(watched: Watched) -> None:
+    watcher = watched.watcher(OFTEN_S)
+    assert await watcher.start() == View()
+    view = await watched.announce("host-0")
+    await watched.told.has(1)
+    assert watcher.view == view
+
+
+async def test_it_cannot_start_without_its_store(watched: Watched) -> None:
+    watched.store.away = True
+    with pytest.raises(FlowError) as caught:
+        await watched.watcher(NEVER_S).start()
+    assert caught.value.kind is UNAVAILABLE
+    assert len(watched.tasks) == 0
+
+
+async def test_it_sees_changes_by_polling_and_tells_each_once(watched: Watched) -> None:
+    watcher = watched.watcher(OFTEN_S)
+    await watcher.start()
+    for version in (1, 2, 3):
+        await watched.announce(f"host-{version}")
+        await watched.told.has(version)
+    assert watched.told.entries == [1, 2, 3]
+
+
+async def test_it_looks_at_once_when_told(watched: Watched) -> None:
+    watcher = watched.watcher(NEVER_S)
+    await watcher.start()
+    await watched.announce("host-0")
+    watcher.refresh_soon()
+    watcher.refresh_soon()
+    await watched.told.has(1)
+    assert watcher.statistics().loads == 2
+
+
+async def test_a_view_from_elsewhere_counts_if_it_is_newer(watched: Watched) -> None:
+    watcher = watched.watcher(NEVER_S)
+    older = joined(View(), a_member("host-0"))
+    newer = joined(older, a_member("host-1"))
+    assert watcher.offer(newer)
+    assert not watcher.offer(older)
+    assert not watcher.offer(left(older, "host-0"))
+    assert watcher.view is newer
+    assert watched.told.entries == [2]
+
+
+async def test_a_store_behind_what_is_known_changes_nothing(watched: Watched) -> None:
+    await watched.announce("host-0")
+    watcher = watched.watcher(OFTEN_S)
+    newest = View(9, (a_member("host-3"),))
+    watcher.offer(newest)
+    await watcher.start()
+    assert watcher.view is newest
+    assert watched.told.entries == [9]
+
+
+async def test_it_outlives_a_store_that_is_away(watched: Watched) -> None:
+    view = await watched.announce("host-0")
+    watcher = watched.watcher(OFTEN_S)
+    await watcher.start()
+    watched.store.away = True
+    failed = Journal()
+    load = watched.store.load
+
+    async def load_and_tell() -> View | None:
+        try:
+            return await load()
+        except FlowError:
+            failed.add("failed")
+            raise
+
+    watched.store.load = load_and_tell  # type: ignore[method-assign]
+    await failed.has("failed", times=3)
+    assert watcher.view == view
+    assert watcher.statistics().loads_failed >= 2
+    watched.store.away = False
+    await watched.announce("host-1")
+    await watched.told.has(2)
+
+
+async def test_it_outlives_a_listener_that_fails(watched: Watched) -> None:
+    def fail(view: View) -> None:
+        watched.told.add(view.version)
+        raise RuntimeError("for the test")
+
+    watcher = ViewWatcher(watched.store, watched.tasks, fail, poll_interval_s=OFTEN_S)
+    await watcher.start()
+    for version in (1, 2):
+        await watched.announce(f"host-{version}")
+        await watched.told.has(version)
+    assert watched.told.entries == [1, 2]
