@@ -42,8 +42,9 @@ class RoomRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class AppendResult(msgspec.Struct, frozen=True):
     """How far an ordered batch got: `items[:stored]` are durable; `items[stored]` was refused for `refusal`, and
-    nothing after it was tried. `refusal` is None when the whole batch is durable. Values: "position" (another owner wrote this
-    seq, seat or place), "duplicate" (this idempotency key is already stored), "fenced" (a newer epoch owns the row)."""
+    nothing after it was tried. `refusal` is None when the whole batch is durable. Values: "position" (another owner
+    wrote this seq, seat or place), "duplicate" (this idempotency key is already stored), "fenced" (a newer epoch owns
+    the row)."""
 
     stored: int
     refusal: str | None = None
@@ -53,7 +54,8 @@ class Rsvp(msgspec.Struct, frozen=True, kw_only=True):
     """One person's answer to one event, written whole. `status`: going, waiting, interested or declined.
 
     A person who goes to an event with a capacity holds a `seat` of 1..max; (event_id, seat) is unique, and that index
-    is what makes overselling impossible. One who waits holds a `place`; (event_id, place) is unique and orders the line.
+    is what makes overselling impossible. One who waits holds a `place`; (event_id, place) is unique and orders the
+    line. `promoted` marks the row of someone who came from the line to a seat.
     """
 
     event_id: str
@@ -63,6 +65,7 @@ class Rsvp(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     seat: int | None = None
     place: int | None = None
+    promoted: bool = False
 
 
 class EventHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +126,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     rating: float = 0.0
     roles: tuple[str, ...] = ()
     notification_preferences: dict[str, bool] = msgspec.field(default_factory=dict)
+    privacy: dict[str, bool] = msgspec.field(default_factory=dict)
+    """showBio, showLocation, showInterests: what strangers may see; a flag that is missing is off."""
     created_at_ms: int = 0
 
 

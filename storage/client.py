@@ -1,0 +1,307 @@
+"""The MongoDB driver, and the only file that knows which one: a change of driver is a change of this file.
+
+Every collection of `storage/` works through `Collection`. It promises that writes are acknowledged by a majority with
+their journal, that reads see only what a majority has, that every call ends within the operation timeout, and that only
+FlowError, `Duplicate` and `BatchRefused` come out of it for what a database may do. Reads are bounded by `limit`.
+It never decides what an error means for a chat room or an event.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, cast
+
+from bson.codec_options import TypeDecoder, TypeRegistry
+from bson.int64 import Int64
+from pymongo import DeleteOne, InsertOne, ReplaceOne, ReturnDocument, UpdateOne, timeout
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
+from pymongo.read_concern import ReadConcern
+
+from cluster.kernel import environment
+from cluster.kernel.errors import START_FAILED, TOO_LARGE, UNAVAILABLE, FlowError
+from storage.gate import Gate
+from storage.settings import StorageSettings
+
+__all__ = ["BatchRefused", "Collection", "Database", "DeleteOne", "Duplicate", "InsertOne", "ReplaceOne", "UpdateOne"]
+
+Document = dict[str, Any]
+Filter = Mapping[str, Any]
+Sort = Sequence[tuple[str, int]]
+
+_DUPLICATE_KEY: Final = 11000
+_INDEX_CONFLICTS: Final = frozenset({85, 86})
+_REFUSED_LOGIN: Final = frozenset({13, 18})
+
+
+class _PlainIntegers(TypeDecoder):
+    """The driver gives 64-bit integers a type of its own, which msgpack and JSON refuse; here they are plain ints."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: Any) -> int:
+        return int(value)
+
+
+_TYPES: Final = TypeRegistry([_PlainIntegers()])
+
+
+class Duplicate(Exception):
+    """A write met a unique index. `fields` are the fields of that index."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        super().__init__(f"a document with the same {', '.join(fields)} exists")
+        self.fields = fields
+
+
+class BatchRefused(Exception):
+    """An ordered batch stopped at `index`, which met the unique index over `fields`; all before it is durable.
+
+    For an unordered batch `index` is the first refused and `refused` counts all of them; the others are durable.
+    """
+
+    def __init__(self, index: int, fields: tuple[str, ...], refused: int) -> None:
+        super().__init__(f"operation {index} met a document with the same {', '.join(fields)}")
+        self.index = index
+        self.fields = fields
+        self.refused = refused
+
+
+class Database:
+    """One client of one process and event loop. Nothing connects before the first operation."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        """Raises FlowError START_FAILED when the address is not one that MongoDB understands."""
+        # The driver runs its work in threads and reads their number once, when it is first imported.
+        environment.set_default("MOTOR_MAX_WORKERS", str(settings.pool_size))
+        from motor.motor_asyncio import AsyncIOMotorClient
+
+        try:
+            self._client: Any = AsyncIOMotorClient(
+                settings.uri,
+                appname="flow",
+                maxPoolSize=settings.pool_size,
+                serverSelectionTimeoutMS=settings.server_selection_timeout_ms,
+                timeoutMS=settings.operation_timeout_ms,
+                retryWrites=True,
+                w="majority",
+                journal=True,
+                readConcernLevel="majority",
+                readPreference="primary",
+                tz_aware=True,
+                type_registry=_TYPES,
+            )
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise FlowError(START_FAILED, "The MongoDB address is not one that MongoDB understands.") from error
+        self._database = self._client[settings.database]
+        self._ping_ms = settings.server_selection_timeout_ms
+        self._gate = Gate(
+            slots=settings.pool_size,
+            most_waiting=settings.most_waiting,
+            wait_ms=settings.operation_timeout_ms,
+        )
+
+    def collection(self, name: str, *, linearizable: bool = False) -> "Collection":
+        """`linearizable` reads also prove that the server is still the primary, at the price of a round of its own."""
+        concern = ReadConcern("linearizable" if linearizable else "majority")
+        return Collection(self._database.get_collection(name, read_concern=concern), name, self._gate)
+
+    async def ping(self) -> None:
+        """Raises FlowError UNAVAILABLE, or START_FAILED when the server refuses the login."""
+        with _answers("ping"), timeout(self._ping_ms / 1000):
+            await self._database.command("ping")
+
+    def statistics(self) -> dict[str, int]:
+        """How many operations run and wait, and how many were turned away."""
+        return self._gate.statistics()
+
+    async def close(self) -> None:
+        self._client.close()
+
+
+class Collection:
+    """One collection. Methods carry the driver's own names and meaning, reduced to what storage uses."""
+
+    def __init__(self, collection: Any, name: str, gate: Gate) -> None:
+        self._collection = collection
+        self._gate = gate
+        self.name = name
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._gate.turn():
+            with _answers(self.name):
+                yield
+
+    async def find_one(self, filter_: Filter, projection: Filter | None = None, sort: Sort = ()) -> Document | None:
+        async with self._turn():
+            found = await self._collection.find_one(filter_, projection, sort=list(sort) or None)
+        return cast("Document | None", found)
+
+    async def find(
+        self, filter_: Filter, *, limit: int, projection: Filter | None = None, sort: Sort = ()
+    ) -> list[Document]:
+        """At most `limit` documents in one batch."""
+        async with self._turn():
+            cursor = self._collection.find(
+                filter_, projection, sort=list(sort) or None, limit=limit, batch_size=limit + 1
+            )
+            return cast("list[Document]", await cursor.to_list(length=limit))
+
+    async def pages(
+        self, filter_: Filter, *, page_rows: int, projection: Filter | None = None, sort: Sort = ()
+    ) -> AsyncGenerator[list[Document], None]:
+        """Everything that matches, at most `page_rows` in memory at once. For exports, not for requests."""
+        async with self._turn():
+            cursor = self._collection.find(filter_, projection, sort=list(sort) or None, batch_size=page_rows)
+        try:
+            while True:
+                async with self._turn():
+                    page = cast("list[Document]", await cursor.to_list(length=page_rows))
+                if not page:
+                    return
+                yield page
+        finally:
+            await cursor.close()
+
+    async def aggregate(self, pipeline: Sequence[Filter], *, limit: int) -> list[Document]:
+        """The pipeline's first `limit` documents; the pipeline itself must be bounded."""
+        async with self._turn():
+            cursor = self._collection.aggregate(list(pipeline), batchSize=limit + 1)
+            return cast("list[Document]", await cursor.to_list(length=limit))
+
+    async def count(self, filter_: Filter) -> int:
+        async with self._turn():
+            return cast("int", await self._collection.count_documents(filter_))
+
+    async def insert_one(self, document: Document) -> None:
+        async with self._turn():
+            await self._collection.insert_one(document)
+
+    async def insert_many(self, documents: Sequence[Document], *, ordered: bool = True) -> None:
+        async with self._turn():
+            await self._collection.insert_many(documents, ordered=ordered)
+
+    async def bulk_write(self, operations: Sequence[Any], *, ordered: bool = True) -> tuple[int, int, int]:
+        """Returns how many documents were upserted, matched and modified."""
+        async with self._turn():
+            result = await self._collection.bulk_write(list(operations), ordered=ordered)
+        return result.upserted_count, result.matched_count, result.modified_count
+
+    async def update_one(self, filter_: Filter, update: Filter, *, upsert: bool = False) -> int:
+        """Returns how many documents matched."""
+        async with self._turn():
+            result = await self._collection.update_one(filter_, update, upsert=upsert)
+        return cast("int", result.matched_count)
+
+    async def update_many(self, filter_: Filter, update: Filter) -> int:
+        """Returns how many documents changed."""
+        async with self._turn():
+            result = await self._collection.update_many(filter_, update)
+        return cast("int", result.modified_count)
+
+    async def find_one_and_update(
+        self,
+        filter_: Filter,
+        update: Filter,
+        *,
+        projection: Filter | None = None,
+        upsert: bool = False,
+        before: bool = False,
+    ) -> Document | None:
+        """The document as it is after the update, or as it was when `before`; None when nothing matched."""
+        async with self._turn():
+            found = await self._collection.find_one_and_update(
+                filter_,
+                update,
+                projection=projection,
+                upsert=upsert,
+                return_document=ReturnDocument.BEFORE if before else ReturnDocument.AFTER,
+            )
+        return cast("Document | None", found)
+
+    async def delete_one(self, filter_: Filter) -> int:
+        async with self._turn():
+            return cast("int", (await self._collection.delete_one(filter_)).deleted_count)
+
+    async def delete_many(self, filter_: Filter) -> int:
+        async with self._turn():
+            return cast("int", (await self._collection.delete_many(filter_)).deleted_count)
+
+    async def indexes(self) -> list[Document]:
+        """The specifications of the indexes that exist."""
+        async with self._turn():
+            return [dict(index) async for index in self._collection.list_indexes()]
+
+    async def create_index(
+        self, keys: Sort | Sequence[tuple[str, str | int]], *, build_ms: int, **options: Any
+    ) -> None:
+        """Raises FlowError START_FAILED when another index or the data stands in the way."""
+        try:
+            async with self._turn():
+                with timeout(build_ms / 1000):
+                    await self._collection.create_index(list(keys), **options)
+        except Duplicate as error:
+            raise FlowError(
+                START_FAILED,
+                f"The unique index {options['name']} of {self.name} cannot be built: the data holds duplicates of "
+                f"{', '.join(error.fields)}.",
+            ) from error
+        except OperationFailure as error:
+            if error.code not in _INDEX_CONFLICTS:
+                raise
+            raise FlowError(
+                START_FAILED,
+                f"The index {options['name']} of {self.name} is in conflict with another index over the same fields; "
+                "drop that one and start again.",
+            ) from error
+
+
+@contextmanager
+def _answers(what: str) -> Iterator[None]:
+    """Turns the driver's errors into the project's."""
+    try:
+        yield
+    except DuplicateKeyError as error:
+        raise Duplicate(_key_fields(error.details or {})) from error
+    except BulkWriteError as error:
+        raise _batch_error(what, error) from error
+    except DocumentTooLarge as error:
+        raise FlowError(TOO_LARGE) from error
+    except PyMongoError as error:
+        if isinstance(error, OperationFailure) and error.code in _REFUSED_LOGIN:
+            raise FlowError(START_FAILED, "MongoDB refuses the username or password of its address.") from error
+        if not _is_away(error):
+            raise
+        raise FlowError(UNAVAILABLE, f"The database did not answer in time ({what}).") from error
+
+
+def _is_away(error: PyMongoError) -> bool:
+    """The server could not be reached, did not answer in time, or could not make the write durable."""
+    if isinstance(error, (ConnectionFailure, WriteConcernError, ExecutionTimeout)) or error.timeout:
+        return True
+    return error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError")
+
+
+def _batch_error(what: str, error: BulkWriteError) -> Exception:
+    details = error.details
+    refused = [one for one in details.get("writeErrors", ()) if one.get("code") == _DUPLICATE_KEY]
+    if details.get("writeConcernErrors") or len(refused) < len(details.get("writeErrors", ())) or not refused:
+        unknown = [one for one in details.get("writeErrors", ()) if one.get("code") != _DUPLICATE_KEY]
+        if unknown and not error.timeout and not details.get("writeConcernErrors"):
+            return error
+        return FlowError(UNAVAILABLE, f"The database could not make a batch durable in time ({what}).")
+    return BatchRefused(int(refused[0]["index"]), _key_fields(refused[0]), len(refused))
+
+
+def _key_fields(details: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(details.get("keyPattern", ())) or ("_id",)

@@ -1,0 +1,32 @@
+"""The `cluster_state` collection: the newest view of the cluster, as one document. It is placement's ViewStore.
+
+Used by hosts, edges and the supervisor. Reads are linearizable and writes compare the version on the server, so of
+several that race with the same expectation exactly one succeeds. It never looks into a view.
+"""
+
+import msgspec
+
+from cluster.placement.view import View
+from storage.client import Database, Duplicate
+
+
+class MongoViewStore:
+    def __init__(self, database: Database) -> None:
+        self._state = database.collection("cluster_state", linearizable=True)
+
+    async def load(self) -> View | None:
+        row = await self._state.find_one({"_id": "view"})
+        return None if row is None else msgspec.convert(row["view"], View)
+
+    async def compare_and_set(self, expected_version: int, view: View) -> bool:
+        if view.version != expected_version + 1:
+            raise ValueError("a view follows the one it was made from")
+        document = {"version": view.version, "view": msgspec.to_builtins(view)}
+        if expected_version > 0:
+            expected = {"_id": "view", "version": expected_version}
+            return await self._state.update_one(expected, {"$set": document}) == 1
+        try:
+            await self._state.insert_one({"_id": "view", **document})
+        except Duplicate:
+            return False
+        return True

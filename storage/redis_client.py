@@ -1,0 +1,124 @@
+"""The Redis driver, and the only file that knows which one. Used by the cache alone.
+
+It promises short timeouts and a bounded pool, and that Redis being away is an answer, not an exception: `read` says
+that it does not know, the others say that they did not. A stamp beside each key guards against a slow loader: whoever
+changes a value leaves a new stamp, and a value is kept only while the stamp is the one seen before it was loaded.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004
+
+from cluster.kernel.errors import START_FAILED, FlowError
+
+_AWAY: Final = (RedisError, OSError, TimeoutError)
+_LISTEN_POLL_S: Final = 1.0
+_STAMP_MS: Final = 120_000
+"""Longer than any load may take."""
+
+_PUT_IF_UNCHANGED: Final = """
+if (redis.call('GET', KEYS[2]) or '') == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+"""
+
+
+class Found(NamedTuple):
+    """What Redis holds under a key, and the stamp to give back with a value that is loaded instead."""
+
+    value: bytes | None
+    stamp: bytes
+
+
+class RedisClient:
+    """One pool of one process and event loop. Nothing connects before the first operation."""
+
+    def __init__(self, url: str, *, pool_size: int, timeout_ms: int) -> None:
+        """Raises FlowError START_FAILED when the address is not one that Redis understands."""
+        timeout_s = timeout_ms / 1000
+        try:
+            self._pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=pool_size,
+                timeout=timeout_s,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),  # a pooled one may be dead
+            )
+        except ValueError as error:
+            raise FlowError(START_FAILED, "The Redis address is not one that Redis understands.") from error
+        self._redis: Any = Redis(connection_pool=self._pool)
+        self.failures = 0
+
+    async def read(self, key: str) -> Found | None:
+        """None when Redis is away."""
+        try:
+            value, stamp = await self._redis.mget(key, _stamp_key(key))
+        except _AWAY:
+            self.failures += 1
+            return None
+        return Found(value, stamp or b"")
+
+    async def put(self, key: str, value: bytes, ttl_ms: int, stamp: bytes) -> bool:
+        """Keep the value unless the key was invalidated since `stamp` was read."""
+        return await self._did(
+            self._redis.eval(_PUT_IF_UNCHANGED, 2, key, _stamp_key(key), stamp, value, max(1, ttl_ms))
+        )
+
+    async def invalidate(self, keys: Sequence[str], stamp: str, channel: str, message: bytes) -> bool:
+        """Remove the keys, leave `stamp` beside them and tell the listeners of `channel`; all of it or nothing."""
+        pipeline = self._redis.pipeline(transaction=True)
+        for key in keys:
+            pipeline.set(_stamp_key(key), stamp, px=_STAMP_MS)
+        pipeline.delete(*keys)
+        pipeline.publish(channel, message)
+        return await self._did(pipeline.execute())
+
+    async def ping(self) -> bool:
+        return await self._did(self._redis.ping())
+
+    async def _did(self, call: Any) -> bool:
+        try:
+            await call
+        except _AWAY:
+            self.failures += 1
+            return False
+        return True
+
+    async def messages(self, channel: str, on_subscribed: Callable[[], None]) -> AsyncIterator[bytes]:
+        """What is published from `on_subscribed` on, until the connection is lost; then the iterator ends.
+
+        A connection that is lost without a word is found by pings, within about three seconds.
+        """
+        try:
+            async with aclosing(self._redis.pubsub()) as pubsub:
+                await pubsub.subscribe(channel)
+                silent = 0
+                while silent < 2:
+                    message = await pubsub.get_message(timeout=_LISTEN_POLL_S)
+                    if message is None:
+                        silent += 1
+                        await pubsub.ping()
+                        continue
+                    silent = 0
+                    if message["type"] == "subscribe":
+                        on_subscribed()
+                    elif message["type"] == "message":
+                        yield bytes(message["data"])
+        except _AWAY:
+            self.failures += 1
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._pool.disconnect()
+
+
+def _stamp_key(key: str) -> str:
+    """The braces keep it on the same node of a Redis cluster as its key."""
+    return f"{{{key}}}:stamp"

@@ -1,0 +1,134 @@
+"""The `rsvps` collection: one row a person and event, behind the port that hosts use.
+
+Used by hosts and by the relay that tells people. Unique (event, seat) and (event, place) make overselling impossible
+whoever writes. A row is replaced only by an owner of the same or a newer epoch. And after a batch is durable the epochs
+of its events are read again: when none is newer, any later owner claims after these rows and so counts them; when one
+is newer the batch is answered "fenced". It never chooses a seat.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.kernel.errors import UNAVAILABLE, FlowError
+from storage.bounds import check_batch, page_limit
+from storage.client import BatchRefused, Database, ReplaceOne, UpdateOne
+from storage.event_heads import EventHeads
+from storage.leases import OWED, lease_owed
+from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
+
+
+class MongoRsvpLedger:
+    def __init__(self, database: Database) -> None:
+        self._rsvps = database.collection("rsvps")
+        self._heads = EventHeads(database, self._rsvps)
+
+    async def claim(self, event_id: str) -> EventHead:
+        return await self._heads.claim(event_id)
+
+    async def append(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
+        check_batch(rsvps)
+        result = await self._write(rsvps, owed)
+        stored = rsvps[: result.stored]
+        if not stored:
+            return result
+        epochs = await self._heads.epochs(list({rsvp.event_id for rsvp in stored}))
+        for index, rsvp in enumerate(stored):
+            if epochs.get(rsvp.event_id, 0) > rsvp.epoch:
+                return AppendResult(index, "fenced")
+        return result
+
+    async def _write(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
+        operations = [
+            ReplaceOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, _document(rsvp, owes), upsert=True)
+            for rsvp, owes in zip(rsvps, owed, strict=True)
+        ]
+        stored = 0
+        while stored < len(operations):
+            try:
+                await self._rsvps.bulk_write(operations[stored:])
+                break
+            except BatchRefused as refused:
+                stored += refused.index
+            refusal = await self._refusal(rsvps, stored)
+            if refusal is not None:
+                return AppendResult(stored, refusal)
+            stored += 1
+        return AppendResult(len(rsvps))
+
+    async def _refusal(self, rsvps: Sequence[Rsvp], index: int) -> str | None:
+        """Why `rsvps[index]` was refused; None when this very batch was written before and gave its seat on."""
+        rsvp = rsvps[index]
+        row = await self._rsvps.find_one({"_id": _id(rsvp)}, {"epoch": 1})
+        if row is not None and row["epoch"] > rsvp.epoch:
+            return "fenced"
+        held = [{name: value} for name, value in (("seat", rsvp.seat), ("place", rsvp.place)) if value is not None]
+        others = {"event_id": rsvp.event_id, "user_id": {"$ne": rsvp.user_id}, "$or": held}
+        holder = await self._rsvps.find_one(others) if held else None
+        if holder is None:
+            # The other write is not on a majority yet, or is gone again; either way a second try will tell.
+            raise FlowError(UNAVAILABLE, "An answer for the same seat is being written.")
+        return None if _rsvp(holder) in rsvps[index + 1 :] else "position"
+
+    async def rsvp(self, event_id: str, user_id: str) -> Rsvp | None:
+        row = await self._rsvps.find_one({"_id": f"{event_id}/{user_id}"})
+        return None if row is None else _rsvp(row)
+
+    async def going(self, event_id: str, after_user_id: str | None, limit: int) -> list[str]:
+        query: dict[str, Any] = {"event_id": event_id, "status": "going"}
+        if after_user_id is not None:
+            query["user_id"] = {"$gt": after_user_id}
+        rows = await self._rsvps.find(
+            query, projection={"user_id": 1, "_id": 0}, sort=[("user_id", 1)], limit=page_limit(limit)
+        )
+        return [row["user_id"] for row in rows]
+
+    async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedRsvp]:
+        rows = await lease_owed(self._rsvps, worker, now_ms, lease_ms, limit)
+        return [OwedRsvp(_rsvp(row)) for row in rows]
+
+    async def settle_owed(self, rsvps: Sequence[Rsvp]) -> None:
+        """An answer that was replaced meanwhile still owes what its replacement owes."""
+        check_batch(rsvps)
+        if rsvps:
+            await self._rsvps.bulk_write([UpdateOne(_exactly(rsvp), {"$unset": {"owed": ""}}) for rsvp in rsvps])
+
+
+def _id(rsvp: Rsvp) -> str:
+    return f"{rsvp.event_id}/{rsvp.user_id}"
+
+
+def _exactly(rsvp: Rsvp) -> dict[str, Any]:
+    query = _document(rsvp, owes=False)
+    for absent in {"seat", "place"} - query.keys():
+        query[absent] = {"$exists": False}
+    return query
+
+
+def _document(rsvp: Rsvp, owes: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "_id": _id(rsvp),
+        "event_id": rsvp.event_id,
+        "user_id": rsvp.user_id,
+        "status": rsvp.status,
+        "epoch": rsvp.epoch,
+        "at_ms": rsvp.at_ms,
+    }
+    if rsvp.seat is not None:
+        document["seat"] = rsvp.seat
+    if rsvp.place is not None:
+        document["place"] = rsvp.place
+    if owes:
+        document["owed"] = OWED
+    return document
+
+
+def _rsvp(row: dict[str, Any]) -> Rsvp:
+    return Rsvp(
+        event_id=row["event_id"],
+        user_id=row["user_id"],
+        status=row["status"],
+        epoch=row["epoch"],
+        at_ms=row["at_ms"],
+        seat=row.get("seat"),
+        place=row.get("place"),
+    )

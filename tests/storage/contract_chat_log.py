@@ -1,0 +1,171 @@
+"""What every ChatLog must do. A test module subclasses it and gives the fixture `log`."""
+
+import asyncio
+
+import pytest
+
+from cluster.kernel.errors import INVALID_REQUEST, ROOM_NOT_FOUND, FlowError
+from cluster.kernel.ids import new_id
+from storage.ports import ChatLog
+from storage.records import AppendResult, Message, RoomRecord
+
+ROOM = "event:65f0000000000000000000aa"
+
+
+def message(seq: int, *, room: str = ROOM, epoch: int = 1, **changes: object) -> Message:
+    given = {
+        "id": new_id(),
+        "room_id": room,
+        "seq": seq,
+        "epoch": epoch,
+        "user_id": "anna",
+        "text": f"number {seq} ✓",
+        "at_ms": 1_700_000_000_000 + seq,
+        "client_message_id": new_id(),
+    }
+    return Message(**(given | changes))  # type: ignore[arg-type]
+
+
+async def append(log: ChatLog, *messages: Message) -> AppendResult:
+    return await log.append(messages, [False] * len(messages))
+
+
+class ChatLogContract:
+    async def test_a_claim_raises_the_epoch_and_returns_the_newest_messages_in_order(self, log: ChatLog) -> None:
+        first = await log.claim(ROOM, "event", 3, create=True)
+        assert (first.room_id, first.epoch, first.seq, first.window) == (ROOM, 1, 0, ())
+        sent = [message(seq) for seq in range(1, 6)]
+        assert await append(log, *sent) == AppendResult(5)
+        second = await log.claim(ROOM, "event", 3, create=False)
+        assert (second.epoch, second.seq, second.window) == (2, 5, tuple(sent[2:]))
+
+    async def test_claims_at_once_all_get_their_own_epoch(self, log: ChatLog) -> None:
+        heads = await asyncio.gather(*(log.claim(ROOM, "event", 1, create=True) for _ in range(8)))
+        assert sorted(head.epoch for head in heads) == list(range(1, 9))
+
+    async def test_a_room_nobody_made_cannot_be_claimed_without_create(self, log: ChatLog) -> None:
+        with pytest.raises(FlowError) as caught:
+            await log.claim(new_id(), "group", 10, create=False)
+        assert caught.value.kind is ROOM_NOT_FOUND
+        assert await log.room(ROOM) is None
+
+    async def test_a_claimed_room_has_a_record(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 10, create=True)
+        record = await log.room(ROOM)
+        assert isinstance(record, RoomRecord)
+        assert (record.id, record.kind) == (ROOM, "event")
+
+    async def test_an_empty_batch_is_stored(self, log: ChatLog) -> None:
+        assert await log.append([], []) == AppendResult(0)
+
+    async def test_the_same_batch_again_changes_nothing(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        batch = [message(seq) for seq in range(1, 8)]
+        assert await append(log, *batch[:4]) == AppendResult(4)
+        assert await append(log, *batch) == AppendResult(7)
+        assert await append(log, *batch) == AppendResult(7)
+        assert await log.after(ROOM, 0, 100) == batch
+
+    async def test_a_stored_message_in_the_middle_counts_as_stored(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        batch = [message(seq) for seq in range(1, 6)]
+        assert await append(log, batch[2]) == AppendResult(1)
+        assert await append(log, *batch) == AppendResult(5)
+        assert await log.after(ROOM, 0, 100) == batch
+
+    async def test_a_taken_seq_stops_the_batch_there(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        await append(log, message(3))
+        batch = [message(seq) for seq in range(1, 6)]
+        assert await append(log, *batch) == AppendResult(2, "position")
+        assert [stored.seq for stored in await log.after(ROOM, 0, 100)] == [1, 2, 3]
+
+    async def test_a_client_message_id_is_used_once_a_person_and_room(self, log: ChatLog) -> None:
+        other = "event:65f0000000000000000000bb"
+        for room in (ROOM, other):
+            await log.claim(room, "event", 1, create=True)
+        first = message(1, client_message_id="c1")
+        await append(log, first)
+        batch = [message(2), message(3, client_message_id="c1"), message(4)]
+        assert await append(log, *batch) == AppendResult(1, "duplicate")
+        assert await append(log, message(3, client_message_id="c1", user_id="ben")) == AppendResult(1)
+        assert await append(log, message(1, client_message_id="c1", room=other)) == AppendResult(1)
+        assert await log.by_client_message_id(ROOM, "anna", "c1") == first
+        assert await log.by_client_message_id(ROOM, "carl", "c1") is None
+
+    async def test_a_taken_seq_is_told_before_a_used_client_message_id(self, log: ChatLog) -> None:
+        """An owner whose picture of the room is old must learn that first."""
+        await log.claim(ROOM, "event", 1, create=True)
+        await append(log, message(1, client_message_id="c1"))
+        assert await append(log, message(1, client_message_id="c1")) == AppendResult(0, "position")
+
+    async def test_an_id_stored_at_another_seq_is_a_duplicate(self, log: ChatLog) -> None:
+        """Counting it as stored would leave a hole in the room's order."""
+        await log.claim(ROOM, "event", 1, create=True)
+        first = message(1)
+        await append(log, first)
+        again = message(2, id=first.id, client_message_id=first.client_message_id)
+        assert await append(log, again) == AppendResult(0, "duplicate")
+
+    async def test_an_owner_that_was_replaced_is_fenced(self, log: ChatLog) -> None:
+        other = "event:65f0000000000000000000bb"
+        await log.claim(ROOM, "event", 1, create=True)
+        await log.claim(other, "event", 1, create=True)
+        await log.claim(ROOM, "event", 1, create=True)
+        assert await append(log, message(1, room=other), message(1, epoch=1)) == AppendResult(1, "fenced")
+        assert await append(log, message(2, epoch=2)) == AppendResult(1)
+
+    async def test_two_owners_at_once_leave_one_dense_order(self, log: ChatLog) -> None:
+        old = await log.claim(ROOM, "event", 1, create=True)
+        new = await log.claim(ROOM, "event", 1, create=True)
+        results = await asyncio.gather(
+            append(log, *(message(seq, epoch=old.epoch) for seq in range(1, 21))),
+            append(log, *(message(seq, epoch=new.epoch) for seq in range(1, 21))),
+        )
+        assert results[0].refusal in {"fenced", "position"}
+        stored = await log.after(ROOM, 0, 100)
+        assert [one.seq for one in stored] == list(range(1, 21))
+        assert sum(one.epoch == new.epoch for one in stored) == results[1].stored
+
+    async def test_pages_go_both_ways(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        sent = [message(seq) for seq in range(1, 11)]
+        await append(log, *sent)
+        assert await log.after(ROOM, 4, 3) == sent[4:7]
+        assert await log.after(ROOM, 10, 3) == []
+        assert await log.before(ROOM, None, 4) == sent[6:]
+        assert await log.before(ROOM, 4, 2) == sent[1:3]
+        assert await log.before(ROOM, 1, 2) == []
+        assert await log.before("event:65f0000000000000000000ff", None, 2) == []
+
+    async def test_limits_are_limited(self, log: ChatLog) -> None:
+        for limit in (0, -1, 501):
+            with pytest.raises(FlowError) as caught:
+                await log.after(ROOM, 0, limit)
+            assert caught.value.kind is INVALID_REQUEST
+        with pytest.raises(FlowError):
+            await append(log, *(message(seq) for seq in range(1, 502)))
+
+    async def test_owed_pushes_are_leased_to_one_worker_at_a_time_until_settled(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        batch = [message(seq) for seq in range(1, 7)]
+        await log.append(batch, [seq % 2 == 0 for seq in range(1, 7)])
+        owing = {one.id for one in batch[1::2]}
+        leased = await asyncio.gather(*(log.lease_owed(f"worker{n}", 1_000, 500, 10) for n in range(4)))
+        ids = [one.message.id for page in leased for one in page]
+        assert sorted(ids) == sorted(owing)
+        assert await log.lease_owed("late", 1_499, 500, 10) == []
+        again = await log.lease_owed("late", 1_500, 500, 2)
+        assert len(again) == 2
+        assert all(one.message in batch for one in again)
+        await log.settle_owed([one.message.id for one in again])
+        rest = await log.lease_owed("last", 10_000, 500, 10)
+        assert {one.message.id for one in rest} == owing - {one.message.id for one in again}
+
+    async def test_a_repeated_append_does_not_owe_again(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        batch = [message(1)]
+        await log.append(batch, [True])
+        await log.settle_owed([batch[0].id])
+        assert await log.append(batch, [True]) == AppendResult(1)
+        assert await log.lease_owed("worker", 1_000, 500, 10) == []

@@ -1,0 +1,48 @@
+"""What every Memberships must do. A test module subclasses it and gives the fixture `memberships`."""
+
+import pytest
+
+from cluster.kernel.errors import FlowError
+from storage.ports import Memberships
+
+
+class MembershipsContract:
+    async def test_who_was_added_is_a_member_until_removed(self, memberships: Memberships) -> None:
+        assert not await memberships.is_member("room", "anna")
+        await memberships.add("room", ["anna", "ben", "anna"], 1)
+        assert await memberships.is_member("room", "anna")
+        assert not await memberships.is_member("other", "anna")
+        await memberships.remove("room", "anna")
+        await memberships.remove("room", "anna")
+        assert not await memberships.is_member("room", "anna")
+        assert await memberships.is_member("room", "ben")
+
+    async def test_adding_again_adds_the_new_ones_and_keeps_the_marks(self, memberships: Memberships) -> None:
+        await memberships.add("room", ["ben"], 1)
+        await memberships.mark_read("room", "ben", 7)
+        await memberships.add("room", ["anna", "ben", "carl"], 2)
+        await memberships.add("room", [], 2)
+        assert await memberships.members("room", None, 10) == ["anna", "ben", "carl"]
+        assert await memberships.read_mark("room", "ben") == 7  # type: ignore[attr-defined]
+
+    async def test_a_read_mark_never_goes_back(self, memberships: Memberships) -> None:
+        await memberships.add("room", ["anna"], 1)
+        for seq in (3, 9, 5):
+            await memberships.mark_read("room", "anna", seq)
+        await memberships.mark_read("room", "stranger", 5)
+        assert await memberships.read_mark("room", "anna") == 9  # type: ignore[attr-defined]
+        assert not await memberships.is_member("room", "stranger")
+
+    async def test_pages_of_members_and_rooms(self, memberships: Memberships) -> None:
+        people = [f"user{n:02}" for n in range(25)]
+        await memberships.add("room", people, 1)
+        await memberships.add("another", people[:1], 1)
+        pages: list[str] = []
+        while page := await memberships.members("room", pages[-1] if pages else None, 10):
+            assert len(page) <= 10
+            pages += page
+        assert pages == people
+        assert await memberships.rooms_of("user00", None, 10) == ["another", "room"]
+        assert await memberships.rooms_of("user00", "another", 10) == ["room"]
+        with pytest.raises(FlowError):
+            await memberships.members("room", None, 501)

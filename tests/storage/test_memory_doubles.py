@@ -1,0 +1,68 @@
+"""The in-memory doubles keep the contracts of the ports."""
+
+import pytest
+
+from cluster.kernel.errors import FlowError
+from storage.records import AppendResult
+from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, message
+from tests.storage.contract_memberships import MembershipsContract
+from tests.storage.contract_notifications import NotificationsContract, PutUser
+from tests.storage.contract_outbox import OutboxContract
+from tests.storage.contract_rsvp_ledger import PutEvent, RsvpLedgerContract
+from tests.support.memory_storage import (
+    MemoryChatLog,
+    MemoryMemberships,
+    MemoryNotifications,
+    MemoryOutbox,
+    MemoryRsvpLedger,
+)
+
+
+class TestMemoryChatLog(ChatLogContract):
+    @pytest.fixture
+    def log(self) -> MemoryChatLog:
+        return MemoryChatLog()
+
+
+class TestMemoryMemberships(MembershipsContract):
+    @pytest.fixture
+    def memberships(self) -> MemoryMemberships:
+        return MemoryMemberships()
+
+
+class TestMemoryRsvpLedger(RsvpLedgerContract):
+    @pytest.fixture
+    def ledger(self) -> MemoryRsvpLedger:
+        return MemoryRsvpLedger()
+
+    @pytest.fixture
+    def put_event(self, ledger: MemoryRsvpLedger) -> PutEvent:
+        return ledger.put_event
+
+
+class TestMemoryNotifications(NotificationsContract):
+    @pytest.fixture
+    def notifications(self) -> MemoryNotifications:
+        return MemoryNotifications()
+
+    @pytest.fixture
+    def put_user(self, notifications: MemoryNotifications) -> PutUser:
+        return notifications.put_user
+
+
+class TestMemoryOutbox(OutboxContract):
+    @pytest.fixture
+    def outbox(self) -> MemoryOutbox:
+        return MemoryOutbox()
+
+
+async def test_a_fault_before_stores_nothing_and_one_after_stores_all() -> None:
+    log = MemoryChatLog()
+    await log.claim(ROOM, "event", 1, create=True)
+    first = message(1)
+    for fault, stored in (("before", []), ("after", [first])):
+        log.faults.next.append(fault)
+        with pytest.raises(FlowError):
+            await append(log, first)
+        assert await log.after(ROOM, 0, 10) == stored
+    assert await append(log, first) == AppendResult(1)

@@ -1,0 +1,172 @@
+"""ChatLog and Memberships in memory, for tests of rules and hosts. Held to the same contract suite as MongoDB's."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cluster.kernel.errors import ROOM_NOT_FOUND, FlowError
+from storage.bounds import check_batch, page_limit
+from storage.records import AppendResult, Message, OwedMessage, RoomHead, RoomRecord
+from tests.support.memory_faults import Faults
+
+
+@dataclass
+class _Room:
+    record: RoomRecord
+    epoch: int = 0
+    by_seq: dict[int, Message] = field(default_factory=dict)
+
+
+class MemoryChatLog:
+    """`faults` applies to `append` and `claim`."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self._rooms: dict[str, _Room] = {}
+        self._by_id: dict[str, Message] = {}
+        self._by_client_id: dict[tuple[str, str, str], Message] = {}
+        self._owed: dict[str, int] = {}
+
+    async def create_room(self, record: RoomRecord) -> None:
+        self._rooms.setdefault(record.id, _Room(record))
+
+    async def claim(self, room_id: str, kind: str, window: int, *, create: bool) -> RoomHead:
+        page_limit(window)
+        fault = await self.faults.before()
+        if room_id not in self._rooms and not create:
+            raise FlowError(ROOM_NOT_FOUND)
+        room = self._room(room_id, kind)
+        room.epoch += 1
+        head = RoomHead(
+            room_id=room_id,
+            epoch=room.epoch,
+            seq=max(room.by_seq, default=0),
+            window=tuple(self._newest(room, None, window)),
+        )
+        await self.faults.after(fault)
+        return head
+
+    async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
+        check_batch(messages)
+        fault = await self.faults.before()
+        result = self._append(messages, owed)
+        for index, message in enumerate(messages[: result.stored]):
+            if message.epoch < self._rooms[message.room_id].epoch:
+                result = AppendResult(index, "fenced")
+                break
+        await self.faults.after(fault)
+        return result
+
+    def _append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
+        for index, (message, owes) in enumerate(zip(messages, owed, strict=True)):
+            refusal = self._append_one(message, owes)
+            if refusal is not None:
+                return AppendResult(index, refusal)
+        return AppendResult(len(messages))
+
+    def _append_one(self, message: Message, owes: bool) -> str | None:
+        room = self._room(message.room_id, "group")
+        same = self._by_id.get(message.id)
+        if same is not None and (same.room_id, same.seq) == (message.room_id, message.seq):
+            return None
+        if message.seq in room.by_seq:
+            return "position"
+        client_key = (message.room_id, message.user_id, message.client_message_id)
+        if same is not None or client_key in self._by_client_id:
+            return "duplicate"
+        room.by_seq[message.seq] = message
+        self._by_id[message.id] = message
+        self._by_client_id[client_key] = message
+        if owes:
+            self._owed[message.id] = 0
+        return None
+
+    async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None:
+        await asyncio.sleep(0)
+        return self._by_client_id.get((room_id, user_id, client_message_id))
+
+    async def after(self, room_id: str, seq: int, limit: int) -> list[Message]:
+        page_limit(limit)
+        await asyncio.sleep(0)
+        room = self._rooms.get(room_id)
+        if room is None:
+            return []
+        return [room.by_seq[at] for at in sorted(room.by_seq) if at > seq][:limit]
+
+    async def before(self, room_id: str, seq: int | None, limit: int) -> list[Message]:
+        page_limit(limit)
+        await asyncio.sleep(0)
+        room = self._rooms.get(room_id)
+        return [] if room is None else self._newest(room, seq, limit)
+
+    async def room(self, room_id: str) -> RoomRecord | None:
+        await asyncio.sleep(0)
+        room = self._rooms.get(room_id)
+        return None if room is None else room.record
+
+    async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedMessage]:
+        page_limit(limit)
+        await asyncio.sleep(0)
+        free = [message_id for message_id, until in self._owed.items() if until <= now_ms][:limit]
+        for message_id in free:
+            self._owed[message_id] = now_ms + lease_ms
+        return [OwedMessage(self._by_id[message_id]) for message_id in free]
+
+    async def settle_owed(self, message_ids: Sequence[str]) -> None:
+        check_batch(message_ids)
+        await asyncio.sleep(0)
+        for message_id in message_ids:
+            self._owed.pop(message_id, None)
+
+    def _room(self, room_id: str, kind: str) -> _Room:
+        record = RoomRecord(id=room_id, kind=kind, name="", created_by="", created_at_ms=0)
+        return self._rooms.setdefault(room_id, _Room(record))
+
+    @staticmethod
+    def _newest(room: _Room, before: int | None, limit: int) -> list[Message]:
+        seqs = [seq for seq in sorted(room.by_seq) if before is None or seq < before]
+        return [room.by_seq[seq] for seq in seqs[-limit:]]
+
+
+class MemoryMemberships:
+    """`read_mark` is for tests to look at."""
+
+    def __init__(self) -> None:
+        self._marks: dict[tuple[str, str], int] = {}
+
+    async def is_member(self, room_id: str, user_id: str) -> bool:
+        await asyncio.sleep(0)
+        return (room_id, user_id) in self._marks
+
+    async def add(self, room_id: str, user_ids: Sequence[str], now_ms: int) -> None:
+        check_batch(user_ids)
+        await asyncio.sleep(0)
+        for user_id in user_ids:
+            self._marks.setdefault((room_id, user_id), 0)
+
+    async def remove(self, room_id: str, user_id: str) -> None:
+        await asyncio.sleep(0)
+        self._marks.pop((room_id, user_id), None)
+
+    async def members(self, room_id: str, after_user_id: str | None, limit: int) -> list[str]:
+        page_limit(limit)
+        await asyncio.sleep(0)
+        users = sorted(user for room, user in self._marks if room == room_id)
+        return [user for user in users if after_user_id is None or user > after_user_id][:limit]
+
+    async def rooms_of(self, user_id: str, after_room_id: str | None, limit: int) -> list[str]:
+        page_limit(limit)
+        await asyncio.sleep(0)
+        rooms = sorted(room for room, user in self._marks if user == user_id)
+        return [room for room in rooms if after_room_id is None or room > after_room_id][:limit]
+
+    async def mark_read(self, room_id: str, user_id: str, seq: int) -> None:
+        await asyncio.sleep(0)
+        key = (room_id, user_id)
+        if key in self._marks:
+            self._marks[key] = max(self._marks[key], seq)
+
+    async def read_mark(self, room_id: str, user_id: str) -> int | None:
+        """None when the person is not a member."""
+        await asyncio.sleep(0)
+        return self._marks.get((room_id, user_id))

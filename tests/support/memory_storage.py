@@ -1,0 +1,31 @@
+"""Storage in memory, for tests that need no database. Each part is held to the same contract suite as the real one."""
+
+from storage.ports import ChatLog, Memberships, Notifications, Outbox, RsvpLedger
+from tests.support.memory_chat_log import MemoryChatLog, MemoryMemberships
+from tests.support.memory_notifications import MemoryNotifications, MemoryOutbox
+from tests.support.memory_rsvp_ledger import MemoryRsvpLedger
+
+__all__ = [
+    "MemoryChatLog",
+    "MemoryMemberships",
+    "MemoryNotifications",
+    "MemoryOutbox",
+    "MemoryRsvpLedger",
+    "MemoryStorage",
+]
+
+
+class MemoryStorage:
+    """The doubles together, under the names that the real storage uses."""
+
+    def __init__(self) -> None:
+        self.chat_log = MemoryChatLog()
+        self.memberships = MemoryMemberships()
+        self.rsvps = MemoryRsvpLedger()
+        self.notifications = MemoryNotifications()
+        self.outbox = MemoryOutbox()
+
+
+def _held_to_the_ports(storage: MemoryStorage) -> tuple[ChatLog, Memberships, RsvpLedger, Notifications, Outbox]:
+    """Checked by mypy alone."""
+    return storage.chat_log, storage.memberships, storage.rsvps, storage.notifications, storage.outbox
