@@ -79,8 +79,8 @@ class Delivery(_Wire, frozen=True, kw_only=True):
 
 class Resumed(_Wire, frozen=True, kw_only=True):
     """The answer for one position: the deliveries missed, in order, or `reset` when they cannot all be given; the
-    watcher then tells its clients `chat:resync` (or sends them the fresh snapshot in `missed`). `error` is the code when
-    the key is gone."""
+    watcher then tells its clients `chat:resync` (or sends them the fresh snapshot in `missed`). `error` is the code
+    when the key is gone."""
 
     key: str
     epoch: int
@@ -98,6 +98,14 @@ class Batch(_Wire, frozen=True, kw_only=True):
     """Deliveries for one edge, in order."""
 
     deliveries: tuple[Delivery, ...]
+
+
+class Moved(_Wire, frozen=True, kw_only=True):
+    """These keys are no longer watched here: ask their owner with Resume. `view` is the newest placement this host
+    knows; the owner may be this very host, when it had to read the key again."""
+
+    keys: tuple[str, ...]
+    view: int = 0
 
 
 class Unwatch(_Wire, frozen=True, kw_only=True):
@@ -170,6 +178,12 @@ class ReadHistory(_Wire, frozen=True, kw_only=True):
 class HistoryPage(_Wire, frozen=True, kw_only=True):
     messages: tuple[dict[str, Any], ...]
     next_before: int | None = None
+
+
+class MembersChanged(_Wire, frozen=True, kw_only=True):
+    """chat.members_changed: these people were added to the room or taken out of it in storage."""
+
+    users: tuple[str, ...]
 
 
 class Done(_Wire, frozen=True, kw_only=True):
@@ -301,6 +315,7 @@ COMMANDS: Final[dict[str, type[_Wire]]] = {
     "chat.typing": Typing,
     "chat.read": MarkRead,
     "chat.history": ReadHistory,
+    "chat.members_changed": MembersChanged,
     "event.watch": WatchEvent,
     "event.interested": ShowInterest,
     "event.rsvp": AnswerRsvp,

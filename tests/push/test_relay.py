@@ -1,0 +1,90 @@
+"""From a stored message to push rows: who gets one, and that dying half-way changes nothing."""
+
+import pytest
+
+from cluster.kernel.errors import UNAVAILABLE, FlowError
+from storage.records import Rsvp
+from tests.push.conftest import ADA, BOB, CYD, EVENT, World
+
+ROOM = f"event:{EVENT}"
+
+
+async def rows(world: World) -> list[tuple[str, str, str, int]]:
+    leased = await world.outbox.lease("test", world.clock.now_ms(), 0, 100)
+    return sorted((row.device_id, row.title, row.body, row.badge) for row in leased)
+
+
+async def test_members_without_a_live_socket_get_one_row_a_device(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB, CYD], 0)
+    world.sessions.live.add(CYD)
+    await world.say(ROOM, "event", ADA, "see you there")
+    assert await world.relay().round() == 1
+    assert await rows(world) == [
+        (f"{BOB[:23]}0", "ada in Jazz night", "see you there", 1),
+        (f"{BOB[:23]}1", "ada in Jazz night", "see you there", 1),
+    ]
+    assert set(world.sessions.told) == {BOB}
+    assert await world.relay().round() == 0
+
+
+async def test_between_two_people_the_title_is_the_sender(world: World) -> None:
+    await world.say(f"dm:{ADA}:{BOB}", "dm", BOB)
+    await world.relay().round()
+    assert await rows(world) == [(f"{ADA[:23]}0", "bob", "hello", 1)]
+
+
+async def test_the_same_message_taken_twice_makes_the_same_rows(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    await world.say(ROOM, "event", ADA)
+    world.outbox.faults.next.extend(["after"])
+    with pytest.raises(FlowError):
+        await world.relay("first").round()
+    world.clock.advance(31)
+    assert await world.relay("second").round() == 1
+    assert len(await rows(world)) == 2
+    assert len(world.sessions.told[BOB]) == 1
+
+
+async def test_sessions_that_are_away_leave_the_message_owed(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    await world.say(ROOM, "event", ADA)
+    world.sessions.away = True
+    with pytest.raises(FlowError) as caught:
+        await world.relay().round()
+    assert caught.value.kind is UNAVAILABLE
+    world.sessions.away = False
+    assert await world.relay().round() == 0, "the lease still holds"
+    world.clock.advance(31)
+    assert await world.relay().round() == 1
+    assert len(await rows(world)) == 2
+
+
+async def test_a_room_larger_than_a_page_reaches_everyone(world: World) -> None:
+    crowd = [f"{index:024x}" for index in range(1, 8)]
+    for index, user_id in enumerate(crowd):
+        world.people.add(user_id, f"person{index}")
+    await world.memberships.add(ROOM, crowd, 0)
+    await world.say(ROOM, "event", crowd[0])
+    await world.relay(member_page=3).round()
+    assert set(world.sessions.told) == set(crowd[1:])
+
+
+async def test_who_wants_no_pushes_for_chat_gets_the_notification_alone(world: World) -> None:
+    world.people.add(BOB, "bob", chat=False)
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    await world.say(ROOM, "event", ADA)
+    await world.relay().round()
+    assert BOB in world.sessions.told
+    assert await rows(world) == []
+
+
+async def test_an_answer_tells_the_organizer_and_a_promotion_the_person(world: World) -> None:
+    await world.rsvps.put_event(EVENT, organizer_id=ADA, capacity=10)
+    head = await world.rsvps.claim(EVENT)
+    going = Rsvp(
+        event_id=EVENT, user_id=BOB, status="going", epoch=head.epoch, at_ms=1, seat=1, place=None, promoted=True
+    )
+    assert (await world.rsvps.append([going], [True])).refusal is None
+    assert await world.relay().round() == 1
+    assert {notify.type for notify in world.sessions.told[ADA].values()} == {"event_rsvp"}
+    assert {notify.type for notify in world.sessions.told[BOB].values()} == {"event_promoted"}
