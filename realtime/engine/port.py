@@ -16,7 +16,10 @@ from cluster.kernel.errors import ErrorKind
 
 
 class EncodedEvent(Protocol):
-    """One event for one namespace, encoded once per codec and framing, however many connections it goes to."""
+    """One event for one namespace, encoded once per codec and framing, however many connections it goes to.
+
+    Its arguments must not be changed after `Engine.encode`.
+    """
 
     @property
     def namespace(self) -> str: ...
@@ -37,16 +40,29 @@ class Connection(Protocol):
     """The application's own; None until it sets it in `connect`."""
 
     @property
-    def is_open(self) -> bool: ...
+    def is_open(self) -> bool:
+        """Whether the socket lives and the client has not left; true while `connect` still ponders.
+
+        False at once when either side has closed, before `disconnected` is called.
+        """
 
     def emit(self, name: str, *args: Any) -> None:
-        """Send one event to this connection alone."""
+        """Send one event to this connection alone; nothing happens when it is not open.
+
+        Before `connect` has returned, what is sent is held, bounded, until the client has been told that it is
+        connected. Raises TypeError for arguments that have no form in the client's parser.
+        """
 
     def send(self, event: EncodedEvent) -> None:
         """Send an already encoded event; it must be of this connection's namespace."""
 
     def close(self, kind: ErrorKind) -> None:
-        """Close the whole socket, all its namespaces. A websocket client sees `kind.close_code` and `kind.code`."""
+        """Close the whole socket, all its namespaces. A websocket client sees `kind.close_code` and `kind.code`.
+
+        1011 stands for a kind without a close code. "Come back" (below 3500) closes the transport alone, on which a
+        Socket.IO client reconnects by itself; from 3500 on every namespace gets a DISCONNECT first, after which it
+        stays away. May be called from anywhere; the second call does nothing.
+        """
 
 
 class Handshake(Protocol):
@@ -81,14 +97,23 @@ class EngineApplication(Protocol):
     async def connect(self, connection: Connection, handshake: Handshake) -> None:
         """Admit a connection or raise FlowError, whose `to_wire()` becomes the data of CONNECT_ERROR.
 
-        Events that the client sends meanwhile are kept, bounded, and delivered after this returns.
+        Events that the client sends meanwhile are kept, bounded, and delivered after this returns. It is cancelled
+        and refused as DEADLINE_EXCEEDED when it takes longer than the connect timeout, and only then: if the client
+        leaves while it runs, `is_open` turns false, and `disconnected` follows once it has returned.
         """
 
     def event(self, connection: Connection, name: str, args: list[Any], ack: Ack | None) -> None:
-        """One event, in order. `ack` is None when the client did not ask for one. Returns at once."""
+        """One event, in order. `ack` is None when the client did not ask for one. Returns at once.
+
+        An exception is logged and closes the socket as INTERNAL.
+        """
 
     def disconnected(self, connection: Connection, reason: str) -> None:
-        """The connection has gone. Called exactly once for each connection that `connect` admitted."""
+        """The connection has gone. Called exactly once for each connection that `connect` admitted.
+
+        Always in a loop turn of its own, never from inside a call that the application makes. `reason` is the code of
+        the error kind it was closed with, or `transport_close`, `transport_error`, `client_disconnect`, `too_large`.
+        """
 
 
 class Engine(Protocol):
@@ -97,7 +122,7 @@ class Engine(Protocol):
     def encode(self, namespace: str, name: str, *args: Any) -> EncodedEvent: ...
 
     def broadcast(self, connections: Iterable[Connection], event: EncodedEvent) -> None:
-        """Send to many. Writes for the sockets of one loop turn are joined per socket into one write."""
+        """Send to many, all of the event's namespace. Messages of one loop turn leave each socket in one write."""
 
     def statistics(self) -> dict[str, float]:
         """Gauges and counters: sockets, connections, bytes unsent, closes by code, packets in and out."""

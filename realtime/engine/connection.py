@@ -1,0 +1,122 @@
+"""One socket's connection to one namespace, as the application sees it (`port.Connection`), and the acks of its events.
+
+A connection is being admitted, open, or over. What is sent to it while it is being admitted is held, so that a client
+never sees an event before its CONNECT is answered; events that the client sends meanwhile wait for the application.
+"""
+
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from cluster.kernel.errors import SLOW_CONSUMER, ErrorKind
+from realtime.engine.events import OutgoingEvent
+from realtime.engine.packets import Codec, Packet, PacketKind
+from realtime.engine.port import EncodedEvent
+from realtime.engine.session import Peer, Session
+from realtime.engine.wire import Wire
+
+_MAX_HELD: Final = 1_000
+
+
+class Phase(Enum):
+    ADMITTING = auto()
+    OPEN = auto()
+    OVER = auto()
+
+
+class NamespaceConnection:
+    """Hashable by identity. `phase`, `waiting` and `end_reason` belong to the socket's Socket.IO side."""
+
+    __slots__ = (
+        "_codec",
+        "_held",
+        "_session",
+        "end_reason",
+        "id",
+        "namespace",
+        "phase",
+        "socket_id",
+        "state",
+        "waiting",
+    )
+
+    def __init__(self, session: Session, codec: Codec, connection_id: str, namespace: str) -> None:
+        self.id = connection_id
+        self.socket_id = session.id
+        self.namespace = namespace
+        self.state: Any = None
+        self.phase = Phase.ADMITTING
+        self.waiting: list[Packet] = []
+        self.end_reason = ""
+        self._session = session
+        self._codec = codec
+        self._held: list[Wire] = []
+
+    @property
+    def is_open(self) -> bool:
+        return self.phase is not Phase.OVER and self._session.is_open
+
+    def emit(self, name: str, *args: Any) -> None:
+        self.send_packet(Packet(PacketKind.EVENT, self.namespace, [name, *args]))
+
+    def send(self, event: EncodedEvent) -> None:
+        assert isinstance(event, OutgoingEvent), "an event of another engine"
+        assert event.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
+        self.send_wire(event.wire(self._codec))
+
+    def close(self, kind: ErrorKind) -> None:
+        self._session.close(kind)
+
+    def send_packet(self, packet: Packet) -> None:
+        if self.is_open:
+            self.send_wire(self._codec.encode(packet))
+
+    def send_wire(self, wire: Wire) -> None:
+        if self.phase is Phase.OPEN:
+            self._session.send(wire)
+        elif self.phase is Phase.ADMITTING:
+            self._held.append(wire)
+            if len(self._held) > _MAX_HELD:
+                self._session.close(SLOW_CONSUMER)
+
+    def open(self) -> None:
+        """Answer the client's CONNECT, then send what was held."""
+        self.phase = Phase.OPEN
+        self._session.send(self._codec.encode(Packet(PacketKind.CONNECT, self.namespace, {"sid": self.id})))
+        held, self._held = self._held, []
+        for wire in held:
+            self._session.send(wire)
+
+
+class Acknowledgement:
+    """Answers one event of a client, once."""
+
+    __slots__ = ("_connection", "_id")
+
+    def __init__(self, connection: NamespaceConnection, event_id: int) -> None:
+        self._connection: NamespaceConnection | None = connection
+        self._id = event_id
+
+    def __call__(self, *args: Any) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.send_packet(Packet(PacketKind.ACK, connection.namespace, list(args), self._id))
+
+
+class ConnectHandshake(NamedTuple):
+    """What the application may know of a client that asks to be admitted (`port.Handshake`)."""
+
+    auth: Any
+    peer: Peer
+
+    @property
+    def remote_address(self) -> str:
+        return self.peer.remote_address
+
+    @property
+    def origin(self) -> str | None:
+        return self.peer.origin
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(self.peer.query_string, keep_blank_values=True))

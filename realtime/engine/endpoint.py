@@ -1,0 +1,199 @@
+"""One HTTP path of the engine: checks each request against Engine.IO v4 and gives it to its session.
+
+Opens sessions (polling or websocket), serves polls and posts, starts upgrades. A request for a session of another edge
+is passed to `foreign_session` when there is one. Every refusal is Engine.IO's own: {"code", "message"}.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from cluster.kernel.errors import PROTOCOL_ERROR, TOO_LARGE
+from realtime.engine.cors import cors_headers
+from realtime.engine.handover import hand_over, websocket_accept
+from realtime.engine.packets import ProtocolViolation
+from realtime.engine.polling import PollingTransport, decode_payload
+from realtime.engine.runtime import Runtime
+from realtime.engine.session import MessageHandler, Peer, Session
+from realtime.engine.upgrade import UpgradeProbe
+from realtime.engine.websocket import WebSocketTransport
+
+ForeignSession = Callable[[str, web.Request], Awaitable[web.StreamResponse | None]]
+OpenHandler = Callable[[Session], MessageHandler]
+
+_MAX_ID_CHARACTERS: Final = 128
+
+
+class Refusal(Enum):
+    """Engine.IO's refusals: HTTP status, code, sentence."""
+
+    UNKNOWN_TRANSPORT = (400, 0, "Transport unknown")
+    UNKNOWN_SESSION = (400, 1, "Session ID unknown")
+    BAD_METHOD = (400, 2, "Bad handshake method")
+    BAD_REQUEST = (400, 3, "Bad request")
+    FORBIDDEN = (403, 4, "Forbidden")
+    UNSUPPORTED_VERSION = (400, 5, "Unsupported protocol version")
+    TOO_LARGE = (413, 3, "Payload too large")
+    FULL = (503, 4, "The server takes no more connections now")
+
+
+class Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value[2])
+        self.refusal = refusal
+
+
+class Endpoint:
+    """Serves one path; `open_handler` says what its sessions carry."""
+
+    def __init__(self, runtime: Runtime, open_handler: OpenHandler, foreign_session: ForeignSession | None) -> None:
+        self._runtime = runtime
+        self._open_handler = open_handler
+        self._foreign_session = foreign_session
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        headers = cors_headers(request, self._runtime.limits.cors_allowed_origins)
+        if headers is None:
+            return self._refusal(Refusal.FORBIDDEN, {})
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers=headers)
+        try:
+            return await self._serve(request, headers)
+        except Refused as refused:
+            return self._refusal(refused.refusal, headers)
+
+    def _refusal(self, refusal: Refusal, headers: dict[str, str]) -> web.Response:
+        self._runtime.counters.requests_refused += 1
+        status, code, message = refusal.value
+        body = orjson.dumps({"code": code, "message": message})
+        response = web.Response(status=status, body=body, headers=headers, content_type="application/json")
+        if refusal is Refusal.TOO_LARGE:
+            response.force_close()
+        return response
+
+    async def _serve(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
+        query = request.query
+        transport = query.get("transport")
+        if transport not in ("polling", "websocket"):
+            raise Refused(Refusal.UNKNOWN_TRANSPORT)
+        if query.get("EIO") != "4":
+            raise Refused(Refusal.UNSUPPORTED_VERSION)
+        session_id = query.get("sid")
+        if session_id is None:
+            return self._open(request, transport, headers)
+        session = self._runtime.sessions.get(session_id)
+        if session is None or session.endpoint is not self:
+            return await self._foreign(session_id, request)
+        if transport == "websocket":
+            return self._upgrade(request, session)
+        return await self._poll_or_post(request, session, headers)
+
+    async def _foreign(self, session_id: str, request: web.Request) -> web.StreamResponse:
+        own = session_id.startswith(self._runtime.session_prefix)
+        if self._foreign_session is not None and not own and len(session_id) <= _MAX_ID_CHARACTERS:
+            response = await self._foreign_session(session_id, request)
+            if response is not None:
+                return response
+        raise Refused(Refusal.UNKNOWN_SESSION)
+
+    def _open(self, request: web.Request, transport: str, headers: dict[str, str]) -> web.StreamResponse:
+        if request.method != "GET":
+            raise Refused(Refusal.BAD_METHOD)
+        accept = websocket_accept(request)
+        if (accept is None) != (transport == "polling"):
+            raise Refused(Refusal.BAD_REQUEST)
+        if self._runtime.is_full:
+            raise Refused(Refusal.FULL)
+        peer = Peer(request.remote or "", request.headers.get("Origin"), request.query_string)
+        session = Session(self._runtime, self, peer)
+        session.handler = self._open_handler(session)
+        if accept is None:
+            polling = PollingTransport(self._runtime, session)
+            session.transport = polling
+            session.start()
+            return _answer(polling.take(), headers)
+        websocket = WebSocketTransport(self._runtime, session)
+        session.transport = websocket
+        response = hand_over(request, websocket, accept)
+        session.start()
+        return response
+
+    def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
+        accept = websocket_accept(request)
+        polling = session.transport
+        if accept is None or not session.is_alive() or session.probe is not None:
+            raise Refused(Refusal.BAD_REQUEST)
+        if not isinstance(polling, PollingTransport):
+            raise Refused(Refusal.BAD_REQUEST)
+        probe = UpgradeProbe(self._runtime, session, polling)
+        return hand_over(request, probe.websocket, accept)
+
+    async def _poll_or_post(
+        self, request: web.Request, session: Session, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        polling = session.transport
+        if not isinstance(polling, PollingTransport) or "Upgrade" in request.headers:
+            raise Refused(Refusal.BAD_REQUEST)
+        if not session.is_alive() and not polling.is_owed:
+            raise Refused(Refusal.UNKNOWN_SESSION)
+        if request.method == "GET":
+            return _answer(await self._poll(request, session, polling), headers)
+        if request.method == "POST":
+            await self._post(request, session, polling)
+            return _answer(b"ok", headers)
+        raise Refused(Refusal.BAD_METHOD)
+
+    async def _poll(self, request: web.Request, session: Session, polling: PollingTransport) -> bytes:
+        if polling.is_polled:
+            session.close(PROTOCOL_ERROR)
+            raise Refused(Refusal.BAD_REQUEST)
+        body = await polling.poll()
+        if request.transport is None and session.transport is polling:
+            session.lost("transport_close")
+        return body
+
+    async def _post(self, request: web.Request, session: Session, polling: PollingTransport) -> None:
+        if polling.is_posting:
+            session.close(PROTOCOL_ERROR)
+            raise Refused(Refusal.BAD_REQUEST)
+        polling.is_posting = True
+        try:
+            body = await self._read_body(request, session)
+        finally:
+            polling.is_posting = False
+        try:
+            for packet in decode_payload(body, self._runtime.limits.max_packets_per_payload):
+                if not session.receive(packet):
+                    raise Refused(Refusal.BAD_REQUEST)
+        except ProtocolViolation as violation:
+            session.violated()
+            raise Refused(Refusal.BAD_REQUEST) from violation
+
+    async def _read_body(self, request: web.Request, session: Session) -> bytes:
+        limit = self._runtime.limits.max_payload_bytes
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._runtime.limits.ping_timeout_s):
+                while max(request.content_length or 0, len(body)) <= limit:
+                    chunk = await request.content.readany()
+                    if not chunk:
+                        return bytes(body)
+                    body += chunk
+        except (TimeoutError, ConnectionError, web.RequestPayloadError) as error:
+            session.lost("transport_error")
+            raise Refused(Refusal.BAD_REQUEST) from error
+        session.close(TOO_LARGE)
+        raise Refused(Refusal.TOO_LARGE)
+
+
+def _answer(body: bytes, headers: dict[str, str]) -> web.Response:
+    return web.Response(
+        body=body,
+        headers={"Cache-Control": "no-store", **headers},
+        content_type="text/plain",
+        charset="UTF-8",
+    )

@@ -1,0 +1,77 @@
+"""Takes a connection away from aiohttp when a request becomes a websocket.
+
+aiohttp keeps a request, a response, a parser and two tasks alive for the whole life of each of its websockets. Here the
+HTTP side ends with the handshake: the answer is written, the transport gets our protocol, aiohttp is told that its
+connection has gone, and its handler returns a response that writes nothing.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from typing import Any, Final
+
+from aiohttp import web
+
+from realtime.engine.websocket import WebSocketTransport
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY_BYTES: Final = 16
+
+
+def websocket_accept(request: web.Request) -> str | None:
+    """The Sec-WebSocket-Accept for this request, or None when it is not a valid websocket handshake."""
+    headers = request.headers
+    if (
+        request.transport is None
+        or request.method != "GET"
+        or headers.get("Upgrade", "").strip().lower() != "websocket"
+    ):
+        return None
+    if "upgrade" not in {token.strip() for token in headers.get("Connection", "").lower().split(",")}:
+        return None
+    key = headers.get("Sec-WebSocket-Key", "")
+    try:
+        valid = headers.get("Sec-WebSocket-Version") == "13" and len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return None
+    return (
+        base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode() if valid else None
+    )
+
+
+def hand_over(request: web.Request, websocket: WebSocketTransport, accept: str) -> web.StreamResponse:
+    """Give the request's connection to `websocket`. The handler must return the result at once, without an await.
+
+    The handshake's answer leaves with whatever is pushed in this loop turn. No extension is accepted: with
+    permessage-deflate a socket would cost ten times the memory and no frame could be shared between sockets.
+    """
+    http = request.protocol
+    transport = http.transport
+    assert transport is not None, "websocket_accept answers only for a live connection"
+    head = (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    # A client may not send before it has read the answer; one that does is read all the same.
+    early = bytes(http._message_tail)  # noqa: SLF001
+    http.transport = None
+    websocket.attach(transport, head.encode())
+    http.connection_lost(None)
+    if early:
+        asyncio.get_running_loop().call_soon(websocket.data_received, early)
+    return _HandedOver(status=101)
+
+
+class _HandedOver(web.StreamResponse):
+    """The response of a request whose connection is no longer aiohttp's: preparing and ending it do nothing."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+    @property
+    def keep_alive(self) -> bool:
+        return False

@@ -1,0 +1,192 @@
+"""The long-polling transport: what waits for the client's next GET, and what its POSTs bring.
+
+Owned by a session from its handshake until it ends or is upgraded. The outbox is bounded in bytes. One GET and one POST
+may be open at a time; the endpoint refuses a second one and ends the session.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Iterator
+
+from realtime.engine.packets import ProtocolViolation
+from realtime.engine.runtime import Runtime
+from realtime.engine.transport import Transport, TransportListener
+from realtime.engine.wire import CLOSE_PACKET, NOOP_PACKET, SEPARATOR, Wire
+
+
+class PollingTransport:
+    """One session's polling side."""
+
+    __slots__ = (
+        "_closing",
+        "_outbox",
+        "_outbox_bytes",
+        "_pausing",
+        "_runtime",
+        "_waiter",
+        "is_posting",
+        "listener",
+        "wheel_slot",
+    )
+
+    name = "polling"
+
+    def __init__(self, runtime: Runtime, listener: TransportListener) -> None:
+        self.listener: TransportListener | None = listener
+        self.is_posting = False
+        self.wheel_slot = -1
+        self._runtime = runtime
+        self._outbox: list[Wire] = []
+        self._outbox_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._closing = False
+        self._pausing = False
+
+    @property
+    def is_polled(self) -> bool:
+        return self._waiter is not None
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether there is something to fetch."""
+        return bool(self._outbox)
+
+    def push(self, wire: Wire) -> None:
+        if self._closing:
+            return
+        if not self._outbox and self._waiter is not None:
+            self._runtime.flusher.add(self)
+        self._outbox.append(wire)
+        self._outbox_bytes += len(wire.payload) + len(SEPARATOR)
+        over = self._outbox_bytes > self._runtime.limits.max_outbox_bytes
+        if over and len(self._outbox) > 1 and self.listener is not None:
+            self._clear()
+            self.listener.overflowed()
+
+    def flush(self) -> None:
+        if self._outbox:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def poll(self) -> bytes:
+        """What the client is owed, as soon as there is something. Not while `is_polled`."""
+        if not self._outbox and not self._closing and not self._pausing:
+            self._waiter = self._runtime.loop.create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self._lost("transport_close")
+                raise
+            finally:
+                self._waiter = None
+        return self.take()
+
+    def take(self) -> bytes:
+        """As much as one answer may hold, a noop when there is nothing. Ends the session when all has been said."""
+        wires = self._next_wires() or [NOOP_PACKET]
+        counters = self._runtime.counters
+        body = SEPARATOR.join(wire.payload for wire in wires)
+        counters.messages_out += len(wires)
+        counters.writes += 1
+        counters.bytes_out += len(body)
+        if self._closing and self._outbox:
+            self._runtime.linger(self)
+        elif self._closing:
+            self._lost("transport_close")
+        return body
+
+    def _next_wires(self) -> list[Wire]:
+        packets = 0
+        for index, wire in enumerate(self._outbox):
+            packets += wire.packets
+            # A close packet goes alone: a client that sees it drops what came with it.
+            if index and (wire is CLOSE_PACKET or packets > self._runtime.limits.max_packets_per_poll):
+                wires = self._outbox[:index]
+                del self._outbox[:index]
+                self._outbox_bytes -= sum(len(wire.payload) + len(SEPARATOR) for wire in wires)
+                return wires
+        wires = self._outbox
+        self._clear()
+        return wires
+
+    def _clear(self) -> None:
+        self._outbox = []
+        self._outbox_bytes = 0
+
+    def unsent_bytes(self) -> int:
+        return self._outbox_bytes
+
+    def pause(self) -> None:
+        """An upgrade is under way: end a poll that waits, and let none wait until `resume`."""
+        self._pausing = True
+        self._release()
+
+    def resume(self) -> None:
+        self._pausing = False
+
+    def _release(self) -> None:
+        if self._waiter is not None and not self._outbox:
+            self.push(NOOP_PACKET)
+
+    def retire(self, successor: Transport) -> None:
+        """Hand what was not fetched to the transport that comes after this one."""
+        wires, self.listener, self._closing = self._outbox, None, True
+        self._clear()
+        self._wake()
+        for wire in wires:
+            if wire is not NOOP_PACKET:
+                successor.push(wire)
+
+    def close(self, code: int, reason: str, *, linger: bool = False, by_client: bool = False) -> None:
+        if self._closing:
+            return
+        if by_client:
+            self._release()
+        else:
+            self._outbox.append(CLOSE_PACKET)
+        self._closing = True
+        if self._waiter is not None:
+            self._wake()
+        elif linger and len(self._outbox) > 1:
+            self._runtime.linger(self)
+        else:
+            self.abort()
+
+    def tick(self, now: float) -> float | None:
+        """Nobody came for what was left."""
+        self.abort()
+        return None
+
+    def abort(self) -> None:
+        self._closing = True
+        self._clear()
+        self._wake()
+        self._lost("transport_close")
+
+    def _lost(self, reason: str) -> None:
+        self._runtime.depart(self)
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.lost(reason)
+
+
+def decode_payload(body: bytes, max_packets: int) -> Iterator[str | bytes]:
+    """The packets of a POST body. Raises ProtocolViolation before the first packet when there are too many."""
+    try:
+        packets = body.decode().split("\x1e", max_packets)
+    except UnicodeDecodeError as error:
+        raise ProtocolViolation("a payload that is not UTF-8") from error
+    if len(packets) > max_packets:
+        raise ProtocolViolation("too many packets in one payload")
+    for packet in packets:
+        if not packet.startswith("b"):
+            yield packet
+            continue
+        try:
+            yield base64.b64decode(packet[1:], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ProtocolViolation("a binary packet that is not base64") from error
