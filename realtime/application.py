@@ -1,0 +1,206 @@
+"""What the socket engine serves: connections admitted, events dispatched, ends cleaned up.
+
+The engine calls it. It promises that a connection has proven who it is before anything else is done for it, that its
+requests begin in the order they came and that only so many are under way, that each request which asked for an answer
+gets exactly one, and that nothing of a connection outlives it. What a request means is the namespaces' business.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections import Counter
+from functools import partial
+from typing import Any, Final
+
+from actors.messages import DetachConnection, Done
+from cluster.kernel.errors import INTERNAL, OVERLOADED, TOKEN_EXPIRED, UNAUTHENTICATED, UNKNOWN_EVENT, FlowError
+from cluster.kernel.ids import user_key
+from cluster.kernel.tasks import TaskOwner
+from realtime.admission import Admission
+from realtime.deliveries import Deliveries
+from realtime.engine.port import Ack, Connection, Handshake
+from realtime.expiry import ExpiryWatch
+from realtime.namespaces import chat, events, notifications
+from realtime.namespaces.common import Admit, Answer, Handler, Services, refresh
+from realtime.namespaces.persistence import attach_step, persist
+from realtime.protocol import (
+    AUTH_REFRESH,
+    EVENTS,
+    ConnectRequest,
+    Payload,
+    failure,
+    parse,
+    parse_value,
+    shape_of,
+    success,
+)
+from realtime.sockets import Person, Sockets
+
+_log = logging.getLogger("flow.edge")
+
+_NAMESPACES: Final = frozenset(EVENTS)
+_HANDLERS: Final[dict[str, Handler]] = {
+    **chat.HANDLERS,
+    **events.HANDLERS,
+    **notifications.HANDLERS,
+    AUTH_REFRESH: refresh,
+}
+_RETRY_MS: Final = 200
+_UNKNOWN: Final = "unknown"
+
+
+async def _admit_to_chat(services: Services, connection: Connection, person: Person, request: ConnectRequest) -> None:
+    if not person.socket.is_attached:
+        await persist(services, connection, [attach_step(services, person)])
+
+
+_ADMISSIONS: Final[dict[str, Admit]] = {
+    "/chat": _admit_to_chat,
+    "/events": events.admit,
+    "/notifications": notifications.admit,
+}
+
+
+class EdgeApplication:
+    """`engine.port.EngineApplication` of the edge."""
+
+    def __init__(
+        self, services: Services, admission: Admission, sockets: Sockets, deliveries: Deliveries, expiry: ExpiryWatch
+    ) -> None:
+        self._services = services
+        self._admission = admission
+        self._sockets = sockets
+        self._deliveries = deliveries
+        self._expiry = expiry
+        self._requests = TaskOwner("edge requests", limit=services.limits.max_requests, on_failure=self._log_mistake)
+        self.errors: Counter[str] = Counter()
+
+    def namespaces(self) -> frozenset[str]:
+        return _NAMESPACES
+
+    # --- connecting ---------------------------------------------------------------------------------------------------
+
+    async def connect(self, connection: Connection, handshake: Handshake) -> None:
+        try:
+            await self._connect(connection, handshake)
+        except FlowError as error:
+            self.errors[error.kind.code] += 1
+            raise
+
+    async def _connect(self, connection: Connection, handshake: Handshake) -> None:
+        if self._sockets.get(connection.socket_id) is None:
+            self._admission.arrive(handshake.remote_address)
+        request = _parse_auth(handshake.auth)
+        identity = self._services.tokens.verify(request.token)
+        socket = self._sockets.enter(connection.socket_id, identity, handshake.remote_address)
+        if not socket.connections and socket.pending == 1:
+            self._expiry.watch(socket)
+        connection.state = person = Person(socket)
+        try:
+            await _ADMISSIONS[connection.namespace](self._services, connection, person, request)
+        except BaseException:  # refused or given up alike, nothing of it may stay
+            self._services.subscriptions.disconnect(connection)
+            if self._sockets.refused(socket):
+                self._detach(person)
+            raise
+        self._sockets.admitted(socket, connection)
+
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        person: Person = connection.state
+        self._services.subscriptions.disconnect(connection)
+        if self._sockets.leave(person.socket, connection):
+            self._detach(person)
+
+    def _detach(self, person: Person) -> None:
+        """The session hears of it soon; if it cannot, it hears of the edge's whole list when it next asks."""
+        try:
+            _ = self._requests.start("detach", self._tell_detached(person))
+        except RuntimeError:
+            self.errors["detach_dropped"] += 1
+
+    async def _tell_detached(self, person: Person) -> None:
+        services = self._services
+        try:
+            _ = await services.router.command(
+                person.user_id,
+                user_key(person.user_id),
+                "session.detach",
+                DetachConnection(),
+                Done,
+                connection=person.socket.id,
+            )
+        except FlowError as error:
+            self.errors["detach_failed"] += 1
+            _log.debug("a session was not told that a socket has gone: %s", error.kind.code)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def event(self, connection: Connection, name: str, args: list[Any], ack: Ack | None) -> None:
+        person: Person = connection.state
+        try:
+            payload = self._accept(connection, person, name, args)
+            task = self._requests.start("request", self._serve(connection, person, _HANDLERS[name], payload, ack))
+        except FlowError as error:
+            self._refuse(ack, error)
+        except RuntimeError:
+            self._refuse(ack, FlowError(OVERLOADED, retry_after_ms=_RETRY_MS))
+        else:
+            person.under_way += 1
+            task.add_done_callback(partial(self._ended, person, ack))
+
+    def _accept(self, connection: Connection, person: Person, name: str, args: list[Any]) -> Payload:
+        services = self._services
+        shape = shape_of(connection.namespace, name)
+        person.socket.buckets.take(_UNKNOWN if shape is None else name, services.clock.monotonic())
+        if shape is None:
+            raise FlowError(UNKNOWN_EVENT)
+        if name != AUTH_REFRESH and services.clock.now_ms() >= person.socket.expires_at_ms:
+            raise FlowError(TOKEN_EXPIRED)
+        if person.under_way >= services.limits.max_requests_per_connection:
+            raise FlowError(OVERLOADED, "Too many requests of this connection wait.", retry_after_ms=_RETRY_MS)
+        return parse(shape, args)
+
+    async def _serve(
+        self, connection: Connection, person: Person, handler: Handler, payload: Payload, ack: Ack | None
+    ) -> None:
+        try:
+            answer: Answer = await handler(self._services, connection, person, payload)
+        except FlowError as error:
+            self._refuse(ack, error)
+            return
+        if ack is not None:
+            ack(success(answer.body))
+        for delivery in answer.backlog:
+            self._deliveries.send((connection,), delivery)
+
+    def _ended(self, person: Person, ack: Ack | None, task: "asyncio.Task[Any]") -> None:
+        person.under_way -= 1
+        if not task.cancelled() and task.exception() is not None:
+            self._refuse(ack, FlowError(INTERNAL))
+
+    def _refuse(self, ack: Ack | None, error: FlowError) -> None:
+        self.errors[error.kind.code] += 1
+        if ack is not None:
+            ack(failure(error))
+
+    def _log_mistake(self, task: str, error: BaseException) -> None:
+        # The message of an exception may quote what a client sent; its type and place do not.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("%s failed with %s\n%s", task, type(error).__name__, place)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        await self._requests.stop()
+
+    def statistics(self) -> dict[str, float]:
+        return {
+            "requests_under_way": len(self._requests),
+            **{f"errors_{code}": count for code, count in self.errors.items()},
+        }
+
+
+def _parse_auth(auth: Any) -> ConnectRequest:
+    if not isinstance(auth, dict) or not isinstance(auth.get("token"), str) or not auth["token"]:
+        raise FlowError(UNAUTHENTICATED)
+    return parse_value(ConnectRequest, auth)

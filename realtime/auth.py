@@ -1,0 +1,128 @@
+"""Access tokens: short-lived JWTs, one pinned algorithm, keys that rotate by `kid`.
+
+The HTTP API issues them at login and refresh; the edge verifies them when a socket connects and when it renews.
+It promises that a token it accepts was signed by a current or previous key of this installation, for this audience, and
+has not expired. It never logs a token, never takes an algorithm from one, and stores nothing: a session that must end
+early is ended by whoever owns sessions.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+
+from cluster.kernel.clock import Clock
+from cluster.kernel.errors import TOKEN_EXPIRED, UNAUTHENTICATED, FlowError
+from cluster.kernel.ids import is_id, new_id
+
+_ALGORITHM: Final = "HS256"
+_MIN_SECRET_BYTES: Final = 32
+_MAX_TOKEN_CHARACTERS: Final = 4_096
+_CLAIMS: Final = ("exp", "iat", "iss", "aud", "sub", "sid", "jti")
+_MAX_CLOCK_SKEW_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a valid token speaks for. `expires_at_ms` is wall time in milliseconds."""
+
+    user_id: str
+    username: str
+    session_id: str
+    token_id: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TokenSettings:
+    """`secret` signs; `previous_secret` is still accepted, so a rotation logs nobody out. Each has 32 bytes or more."""
+
+    secret: str
+    previous_secret: str | None = None
+    issuer: str = "flow"
+    audience: str = "flow-clients"
+    lifetime_s: int = 900
+
+    def __post_init__(self) -> None:
+        for secret in (self.secret, self.previous_secret):
+            if secret is not None and len(secret.encode()) < _MIN_SECRET_BYTES:
+                raise ValueError(f"a token secret needs at least {_MIN_SECRET_BYTES} bytes")
+        if self.lifetime_s < 1:
+            raise ValueError("lifetime_s must be at least 1")
+
+
+def _key_id(secret: str) -> str:
+    return hashlib.blake2b(secret.encode(), digest_size=6, person=b"flow-token-kid").hexdigest()
+
+
+class TokenService:
+    """Issues and verifies access tokens."""
+
+    def __init__(self, settings: TokenSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._current = _key_id(settings.secret)
+        self._keys = {self._current: settings.secret}
+        if settings.previous_secret is not None:
+            self._keys.setdefault(_key_id(settings.previous_secret), settings.previous_secret)
+
+    def issue(self, user_id: str, username: str, session_id: str) -> tuple[str, int]:
+        """A new token and when it expires, in milliseconds of wall time."""
+        now = self._clock.now_ms() // 1000
+        expires = now + self._settings.lifetime_s
+        claims = {
+            "sub": user_id,
+            "username": username,
+            "sid": session_id,
+            "jti": new_id(),
+            "iss": self._settings.issuer,
+            "aud": self._settings.audience,
+            "iat": now,
+            "exp": expires,
+        }
+        token = jwt.encode(claims, self._settings.secret, algorithm=_ALGORITHM, headers={"kid": self._current})
+        return token, expires * 1000
+
+    def verify(self, token: object) -> Identity:
+        """Who the token speaks for. Raises FlowError UNAUTHENTICATED or, for one that was valid, TOKEN_EXPIRED."""
+        claims = self._claims(token)
+        now = self._clock.now_ms() / 1000
+        expires, issued = claims["exp"], claims["iat"]
+        if not (_is_second(expires) and _is_second(issued)) or issued > now + _MAX_CLOCK_SKEW_S:
+            raise FlowError(UNAUTHENTICATED)
+        if expires <= now:
+            raise FlowError(TOKEN_EXPIRED)
+        return _identity(claims)
+
+    def _claims(self, token: object) -> dict[str, Any]:
+        if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN_CHARACTERS:
+            raise FlowError(UNAUTHENTICATED)
+        try:
+            secret = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
+            if secret is None:
+                raise FlowError(UNAUTHENTICATED)
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                secret,
+                algorithms=[_ALGORITHM],
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                # Times are checked by the caller, against the clock that was given.
+                options={"require": list(_CLAIMS), "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise FlowError(UNAUTHENTICATED) from error
+        return claims
+
+
+def _is_second(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
+
+
+def _identity(claims: dict[str, Any]) -> Identity:
+    user_id, session_id, token_id = claims["sub"], claims["sid"], claims["jti"]
+    username = claims.get("username", "")
+    if not (is_id(user_id) and isinstance(session_id, str) and isinstance(token_id, str) and isinstance(username, str)):
+        raise FlowError(UNAUTHENTICATED)
+    return Identity(user_id, username, session_id, token_id, int(claims["exp"] * 1000))

@@ -1,0 +1,104 @@
+"""Where recommendations come from: the model, and the storage's own lists through the two-level cache.
+
+The recommendations operation asks it. It promises that the model is never waited for past its deadline, and that a
+source which is away gives nothing instead of an error. The lists are shared by everybody who would get the same one, so
+what one person knows is left out later, when they are merged.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final, NamedTuple
+
+from cluster.kernel.errors import DEADLINE_EXCEEDED, UNAVAILABLE, FlowError
+from realtime.http.context import ApiContext
+from realtime.http.recommendation_merge import Candidate
+from serve_apps.contracts import RecommendationAnswer, RecommendationRequest, ScoredEvent
+from storage.cache import recommendations_cache_key
+from storage.event_filters import EventFilters
+
+_log = logging.getLogger("flow.recommendations")
+
+LIST_TTL_S: Final = 15.0
+LIST_LENGTH: Final = 400
+"""How many one cached list holds: the most one may ask for, and as many again as one person is likely to know."""
+
+NEARBY_METRES: Final = 50_000.0
+_CELL_DECIMALS: Final = 2
+"""People within about a kilometre share a list of what is nearby."""
+
+Place = tuple[float, float]
+
+
+class ModelPicks(NamedTuple):
+    """What the model recommends; `version` is None when there was no answer."""
+
+    candidates: tuple[Candidate, ...]
+    version: str | None
+
+
+class Sources:
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+        self.deadline_ms = context.settings.recommendation_deadline_ms
+
+    async def model(self, request: RecommendationRequest) -> ModelPicks:
+        try:
+            answer = await self._ask_model(request)
+        except FlowError as error:
+            _log.debug("the model gave no recommendations: %s", error.kind.code)
+            return ModelPicks((), None)
+        picks = tuple(Candidate(event.event_id, "ai_personalized", event.score) for event in answer.events)
+        return ModelPicks(picks, answer.model_version)
+
+    async def _ask_model(self, request: RecommendationRequest) -> RecommendationAnswer:
+        if self._context.recommender is None:
+            raise FlowError(UNAVAILABLE)
+        try:
+            async with asyncio.timeout(self.deadline_ms / 1000):
+                return await self._context.recommender.recommend(request)
+        except TimeoutError:
+            raise FlowError(DEADLINE_EXCEEDED) from None
+
+    async def trending(self) -> list[Candidate]:
+        async def load() -> list[tuple[str, float]]:
+            queries = self._context.storage.recommendations
+            return _kept(await queries.trending(self._context.clock.now_ms(), LIST_LENGTH))
+
+        return await self._list("trending", "trending", load)
+
+    async def nearby(self, place: Place) -> list[Candidate]:
+        centre = (round(place[0], _CELL_DECIMALS), round(place[1], _CELL_DECIMALS))
+
+        async def load() -> list[tuple[str, float]]:
+            queries = self._context.storage.recommendations
+            now_ms = self._context.clock.now_ms()
+            return _kept(await queries.nearby(now_ms, centre, NEARBY_METRES, LIST_LENGTH))
+
+        return await self._list("nearby", f"nearby:{centre[0]},{centre[1]}", load)
+
+    async def social(self, user_id: str) -> list[Candidate]:
+        async def load() -> list[tuple[str, float]]:
+            queries = self._context.storage.recommendations
+            return _kept(await queries.social(user_id, self._context.clock.now_ms(), LIST_LENGTH))
+
+        return await self._list("social", f"social:{user_id}", load)
+
+    async def upcoming(self) -> list[Candidate]:
+        """What starts soonest: the last resort, where nobody has done anything yet."""
+
+        async def load() -> list[tuple[str, float]]:
+            filters = EventFilters(not_over_at_ms=self._context.clock.now_ms())
+            page = await self._context.storage.events.upcoming(filters, LIST_LENGTH)
+            return [(event["_id"], 0.0) for event in page.items]
+
+        found = await self._list("upcoming", "upcoming", load)
+        return [candidate._replace(score=None) for candidate in found]
+
+    async def _list(self, reason: str, name: str, load: Any) -> list[Candidate]:
+        key = recommendations_cache_key(name)
+        rows = await self._context.storage.cache.get_or_load(key, load, ttl_s=LIST_TTL_S)
+        return [Candidate(event_id, reason, score) for event_id, score in rows]
+
+
+def _kept(events: list[ScoredEvent]) -> list[tuple[str, float]]:
+    return [(event.event_id, event.score) for event in events]

@@ -1,0 +1,108 @@
+"""What the handlers of all namespaces share: the services they may use, how they answer, and `auth:refresh`.
+
+A handler gets a connection that was admitted, its person, and a payload that was parsed; it returns what to answer or
+raises FlowError. Before its first await it has put its command in line, so a connection's commands keep their order.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from actors.messages import AttachConnection, Attached, Delivery
+from cluster.kernel.clock import Clock
+from cluster.kernel.ids import Key, topic_key, user_key
+from cluster.kernel.tasks import TaskOwner
+from realtime.auth import TokenService
+from realtime.engine.port import Connection
+from realtime.limits import EdgeLimits
+from realtime.protocol import ConnectRequest, RefreshRequest
+from realtime.router import Router
+from realtime.sockets import Person
+from realtime.subscriptions import Subscriptions
+from storage.ports import Users
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What handlers may use."""
+
+    router: Router
+    subscriptions: Subscriptions[Connection]
+    tokens: TokenService
+    users: Users
+    limits: EdgeLimits
+    clock: Clock
+    tasks: TaskOwner
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to answer with, and what the connection gets right after it."""
+
+    body: dict[str, Any]
+    backlog: Sequence[Delivery] = ()
+
+
+Handler = Callable[[Services, Connection, Person, Any], Awaitable[Answer]]
+
+Admit = Callable[[Services, Connection, Person, ConnectRequest], Awaitable[None]]
+"""Called when a connection is being admitted to a namespace; may raise FlowError to refuse it."""
+
+
+async def join(
+    services: Services,
+    connection: Connection,
+    person: Person,
+    key: Key,
+    name: str,
+    body: msgspec.Struct,
+    reply: type[T],
+    position: Callable[[T], tuple[int, int]],
+    *,
+    limit: int | None = None,
+    as_connection: str | None = None,
+    timeout_s: float | None = None,
+) -> tuple[T, Sequence[Delivery]]:
+    """Send a command that watches `key`; its answer, and the deliveries to send the connection right after it."""
+    ticket = services.subscriptions.begin_join(connection, str(key), limit)
+    try:
+        answer = await services.router.command(
+            person.user_id,
+            key,
+            name,
+            body,
+            reply,
+            timeout_s=timeout_s,
+            connection=connection.id if as_connection is None else as_connection,
+            watch=True,
+        )
+    except BaseException:  # cancelled or refused alike, the ticket must be given back
+        services.subscriptions.fail(ticket)
+        raise
+    return answer, services.subscriptions.complete(ticket, *position(answer))
+
+
+async def refresh(services: Services, connection: Connection, person: Person, request: RefreshRequest) -> Answer:
+    """auth:refresh: a newer token for the whole socket."""
+    person.socket.renew(services.tokens.verify(request.token))
+    return Answer({"expiresAt": person.socket.expires_at_ms})
+
+
+async def attach(services: Services, person: Person) -> None:
+    """Tell the person's session of this socket."""
+    _ = await services.router.command(
+        person.user_id,
+        user_key(person.user_id),
+        "session.attach",
+        AttachConnection(),
+        Attached,
+        timeout_s=services.limits.admission_timeout_s,
+        connection=person.socket.id,
+    )
+
+
+__all__ = ["Admit", "Answer", "Handler", "Services", "attach", "join", "refresh", "topic_key"]

@@ -1,0 +1,56 @@
+"""An edge that cannot start says why and leaves nothing behind."""
+
+import asyncio
+import socket
+
+import pytest
+
+from cluster.kernel.errors import PORT_IN_USE, UNAVAILABLE, FlowError
+from tests.realtime.harness import CHAT, Flow
+
+
+async def test_a_port_in_use_is_named_and_the_edge_can_be_stopped():
+    flow = Flow()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(FlowError) as caught:
+            await flow.add_edge(port=taken.getsockname()[1])
+    assert caught.value.kind is PORT_IN_USE
+    await flow.stop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_edge_that_cannot_read_the_view_does_not_start():
+    flow = Flow()
+    flow.views.away = True
+    with pytest.raises(FlowError) as caught:
+        await flow.add_edge()
+    assert caught.value.kind is UNAVAILABLE
+    await flow.stop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_stopping_with_people_on_it_ends_every_task_and_may_be_repeated():
+    flow = Flow()
+    await flow.add_host("host-0")
+    edge = await flow.add_edge()
+    client = await flow.client(await flow.person()).connect(CHAT)
+    await edge.stop()
+    await client.next("disconnect")
+    await client.close()
+    statistics = edge.statistics()
+    assert statistics["sockets"] == statistics["admitted_sockets"] == statistics["connections_joined"] == 0
+    await edge.stop()
+    await flow.stop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_edge_serves_on_while_the_view_cannot_be_read(flow: Flow):
+    ann = await flow.person()
+    room = await flow.room(ann)
+    flow.views.away = True
+    client = await flow.client(ann).connect(CHAT)
+    assert (await client.call(CHAT, "chat:join_room", room))["ok"]
+    sent = await client.call(CHAT, "chat:send_message", {"roomId": room, "text": "x", "clientMsgId": "1"})
+    assert sent["ok"]
