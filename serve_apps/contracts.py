@@ -86,14 +86,16 @@ class ModelPerson(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ACTION_WEIGHTS: Final[dict[str, float]] = {
-    "dismissed": 0.0,
-    "not_attending": 0.1,
-    "viewed": 0.3,
-    "joined_updates": 0.5,
+    "dismiss": 0.0,
+    "decline": 0.1,
+    "view": 0.3,
+    "click": 0.4,
+    "join_updates": 0.5,
     "interested": 0.7,
-    "joined_chat": 0.8,
-    "attending": 1.0,
-    "checked_in": 1.0,
+    "share": 0.7,
+    "join_chat": 0.8,
+    "attend": 1.0,
+    "check_in": 1.0,
 }
 """How much an action says that a person likes an event. Training takes `POSITIVE_WEIGHT` and more as liking."""
 

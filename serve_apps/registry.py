@@ -2,9 +2,9 @@
 
 `<models_dir>/<name>/<version>/` holds a version's files and its `manifest.json`; `live.json` beside the versions names
 the live one and the one before it. Called by training, the command line and the recommender's replicas, from several
-processes at once. It promises that a reader never sees a half-written version or pointer, and that a version whose files differ from
-its manifest is refused with MODEL_INVALID. All methods block on the disk: call them from a thread. It never imports
-TensorFlow and knows nothing of what the files mean.
+processes at once. It promises that a reader never sees a half-written version or pointer, and that a version whose
+files differ from its manifest is refused with MODEL_INVALID. All methods block on the disk: call them from a thread.
+It never imports TensorFlow and knows nothing of what the files mean.
 """
 
 import hashlib

@@ -1,0 +1,164 @@
+"""Keeps an engine fresh: follows the registry's live pointer and the catalogue, and survives either being wrong.
+
+Owned by a replica. Two loops, started by `start`, run until `stop`: one looks at the pointer and loads what it names in
+a thread of its own, one reads the catalogue. A version that cannot be loaded is refused, told in `statistics` and not
+tried again for a while; what answered before goes on answering. When nothing answers yet, the version before the live
+one is tried instead. A loop that ends is a bug: `failure` tells it, and the replica reports itself sick.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from cluster.kernel.clock import Clock
+from cluster.kernel.errors import FlowError
+from cluster.kernel.tasks import TaskOwner
+from serve_apps.contracts import Catalogue, CatalogueEvent
+from serve_apps.engine import LoadedModel, RecommendationEngine
+from serve_apps.registry import ModelRegistry, Pointer
+
+_log = logging.getLogger("flow.recommender")
+
+REFUSED_SECONDS: Final = 30.0
+"""How long a refused version is left alone while the pointer still names it."""
+_REFRESH_SHARE: Final = 10
+"""Reading and embedding the catalogue may take at most one part in this many of the time."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Periods:
+    """Seconds between two looks."""
+
+    pointer: float = 1.0
+    catalogue: float = 3.0
+
+
+class ModelWatch:
+    """`load` turns a version of the registry into a model; it blocks and raises FlowError for one it cannot serve."""
+
+    def __init__(
+        self,
+        engine: RecommendationEngine,
+        registry: ModelRegistry,
+        load: Callable[[str], LoadedModel],
+        open_catalogue: Callable[[], Awaitable[Catalogue]],
+        clock: Clock,
+        periods: Periods,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._load = load
+        self._open_catalogue = open_catalogue
+        self._clock = clock
+        self.periods = periods
+        self._tasks = TaskOwner("recommender", limit=2, on_failure=self._failed)
+        # One thread, because the engine's snapshots are built one at a time.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow-model")
+        self._refused: dict[str, tuple[float, str]] = {}
+        self._catalogue: Catalogue | None = None
+        self._catalogue_problem: str | None = None
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        _ = self._tasks.start("pointer", self._follow_pointer())
+        _ = self._tasks.start("catalogue", self._follow_catalogue())
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._catalogue is not None:
+            await self._catalogue.close()
+
+    def statistics(self) -> dict[str, Any]:
+        return {
+            "refused": {version: reason for version, (_, reason) in self._refused.items()},
+            "catalogueProblem": self._catalogue_problem,
+        }
+
+    async def look_at_pointer(self) -> None:
+        """Load what the pointer names, unless it answers already."""
+        try:
+            pointer = await self._in_thread(self._registry.live)
+        except (FlowError, OSError) as error:
+            self._refuse("live pointer", str(error))
+            return
+        self._refused.pop("live pointer", None)
+        for version in self._wanted(pointer):
+            if await self._try(version):
+                break
+        self._forget_others(pointer)
+
+    async def look_at_catalogue(self) -> float:
+        """Read the live events and embed what is new; returns the seconds of work that it took."""
+        started = self._clock.monotonic()
+        try:
+            if self._catalogue is None:
+                self._catalogue = await self._open_catalogue()
+            events = await self._catalogue.live_events(self._clock.now_ms())
+        except FlowError as error:
+            if self._catalogue_problem is None:
+                _log.warning("the catalogue cannot be read; the last one stays: %s", error.message)
+            self._catalogue_problem = error.message
+            return 0.0
+        self._catalogue_problem = None
+        read = self._clock.monotonic() - started
+        # Without the time in between: the thread may be loading a model, which is no cost of the catalogue's.
+        return read + await self._in_thread(lambda: self._use(events))
+
+    def _use(self, events: list[CatalogueEvent]) -> float:
+        started = self._clock.monotonic()
+        self._engine.use_events(events)
+        return self._clock.monotonic() - started
+
+    def _wanted(self, pointer: Pointer | None) -> list[str]:
+        """The live version unless it answers or was refused lately; the one before it while nothing is loaded."""
+        if pointer is None:
+            return []
+        loaded = self._engine.loaded_version
+        wanted = [pointer.version]
+        if loaded is None and pointer.previous is not None:
+            wanted.append(pointer.previous)
+        now = self._clock.monotonic()
+        return [version for version in wanted if version != loaded and now >= self._refused.get(version, (0.0, ""))[0]]
+
+    async def _try(self, version: str) -> bool:
+        try:
+            await self._in_thread(lambda: self._engine.use_model(self._load(version)))
+        except (FlowError, OSError) as error:
+            self._refuse(version, str(error))
+            return False
+        self._refused.pop(version, None)
+        _log.info("model version %s is live", version)
+        return True
+
+    def _refuse(self, what: str, reason: str) -> None:
+        if what not in self._refused:
+            _log.error("%s is refused, what answered before goes on: %s", what, reason)
+        self._refused[what] = (self._clock.monotonic() + REFUSED_SECONDS, reason)
+
+    def _forget_others(self, pointer: Pointer | None) -> None:
+        named = {pointer.version, pointer.previous} if pointer else set()
+        for version in self._refused.keys() - named:
+            del self._refused[version]
+
+    async def _follow_pointer(self) -> None:
+        while True:
+            await self.look_at_pointer()
+            await asyncio.sleep(self.periods.pointer)
+
+    async def _follow_catalogue(self) -> None:
+        while True:
+            worked = await self.look_at_catalogue()
+            await asyncio.sleep(max(self.periods.catalogue, worked * (_REFRESH_SHARE - 1)))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        _log.error("%s ended", name, exc_info=error)
+        self.failure = error

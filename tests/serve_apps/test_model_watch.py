@@ -1,0 +1,190 @@
+"""The watch: follows the pointer, refuses what is broken, keeps what works, survives a catalogue that is away."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cluster.kernel.clock import ManualClock
+from cluster.kernel.errors import MODEL_INVALID, UNAVAILABLE, FlowError
+from serve_apps.contracts import CatalogueEvent
+from serve_apps.engine import LoadedModel, RecommendationEngine
+from serve_apps.model_watch import REFUSED_SECONDS, ModelWatch, Periods
+from serve_apps.registry import ModelRegistry
+from tests.serve_apps.builders import event
+from tests.serve_apps.toy_model import ToyModel
+
+
+class World:
+    """A registry on disk, a catalogue in a list, and a watch that is stepped by hand."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = ManualClock()
+        self.registry = ModelRegistry(directory, clock=self.clock)
+        self.engine = RecommendationEngine(self.clock, catalogue_limit=100)
+        self.events: list[CatalogueEvent] | None = [event("a")]
+        self.loads: list[str] = []
+        self.watch = ModelWatch(
+            self.engine, self.registry, self._load, self._open_catalogue, self.clock, Periods(0.001, 0.001)
+        )
+
+    def _load(self, version: str) -> LoadedModel:
+        self.loads.append(version)
+        manifest, directory = self.registry.verified(version)
+        if (directory / "weights").read_bytes() == b"unloadable":
+            raise FlowError(MODEL_INVALID, "cannot be loaded")
+        model = ToyModel(len(self.loads))
+        model.version = manifest.version
+        return model
+
+    async def _open_catalogue(self) -> "World":
+        if self.events is None:
+            raise FlowError(UNAVAILABLE, "no database")
+        return self
+
+    async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
+        if self.events is None:
+            raise FlowError(UNAVAILABLE, "the database went away")
+        return self.events
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def publish(self, content: bytes = b"good") -> str:
+        def write(directory: Path) -> None:
+            (directory / "weights").write_bytes(content)
+
+        return self.registry.publish(write, code_version="", data_fingerprint="", metrics={}, parameters={}).version
+
+    def damage(self, version: str) -> None:
+        (self.registry.verified(version)[1] / "weights").write_bytes(b"other")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    await made.watch.stop()
+
+
+async def test_it_follows_the_pointer_and_loads_each_version_once(world: World) -> None:
+    await world.watch.look_at_pointer()
+    assert world.engine.loaded_version is None
+    await world.watch.look_at_catalogue()
+    first, second = world.publish(), world.publish()
+    for version in (first, second, first):
+        world.registry.promote(version)
+        await world.watch.look_at_pointer()
+        await world.watch.look_at_pointer()
+        assert world.engine.model_version == version
+    assert world.loads == [first, second, first]
+
+
+async def test_a_version_damaged_after_promotion_is_refused_and_the_last_good_one_stays(world: World) -> None:
+    await world.watch.look_at_catalogue()
+    good, bad = world.publish(), world.publish()
+    world.registry.promote(good)
+    await world.watch.look_at_pointer()
+    world.registry.promote(bad)
+    world.damage(bad)
+    await world.watch.look_at_pointer()
+    assert world.engine.model_version == good
+    assert "checksum" in world.watch.statistics()["refused"][bad]
+
+
+async def test_a_refused_version_is_left_alone_for_a_while_then_tried_again(world: World) -> None:
+    version = world.publish(b"unloadable")
+    world.registry.promote(version)
+    for _ in range(3):
+        await world.watch.look_at_pointer()
+    assert world.loads == [version]
+    world.clock.advance(REFUSED_SECONDS)
+    await world.watch.look_at_pointer()
+    assert world.loads == [version, version]
+
+
+async def test_a_replica_that_starts_with_a_broken_version_takes_the_one_before(world: World) -> None:
+    good, bad = world.publish(), world.publish(b"unloadable")
+    world.registry.promote(good)
+    world.registry.promote(bad)
+    await world.watch.look_at_pointer()
+    assert world.engine.loaded_version == good
+
+
+async def test_promoting_again_forgets_the_refusal(world: World) -> None:
+    bad, good = world.publish(b"unloadable"), world.publish()
+    world.registry.promote(bad)
+    await world.watch.look_at_pointer()
+    assert world.watch.statistics()["refused"]
+    world.registry.promote(good)
+    await world.watch.look_at_pointer()
+    third = world.publish()
+    world.registry.promote(third)
+    await world.watch.look_at_pointer()
+    assert world.watch.statistics()["refused"] == {}
+
+
+async def test_a_damaged_pointer_changes_nothing_and_is_told(world: World, tmp_path: Path) -> None:
+    version = world.publish()
+    world.registry.promote(version)
+    await world.watch.look_at_pointer()
+    (tmp_path / "two_tower" / "live.json").write_bytes(b"\0")
+    await world.watch.look_at_pointer()
+    assert world.engine.loaded_version == version
+    assert "live pointer" in world.watch.statistics()["refused"]
+
+
+async def test_a_catalogue_that_is_away_at_first_and_later(world: World) -> None:
+    world.registry.promote(world.publish())
+    await world.watch.look_at_pointer()
+    events, world.events = world.events, None
+    await world.watch.look_at_catalogue()
+    assert world.watch.statistics()["catalogueProblem"] == "no database"
+    assert world.engine.model_version is None
+    world.events = events
+    await world.watch.look_at_catalogue()
+    assert world.watch.statistics()["catalogueProblem"] is None
+    world.events = None
+    await world.watch.look_at_catalogue()
+    assert world.engine.statistics()["candidates"] == 1
+
+
+async def test_waiting_for_a_model_to_load_is_no_cost_of_the_catalogue(world: World) -> None:
+    """A refresh is spaced by what it costs; the load before it in the thread must not space it."""
+    world.registry.promote(world.publish())
+    begun, release = threading.Event(), threading.Event()
+    load = world.watch._load
+
+    def slow(version: str) -> LoadedModel:
+        begun.set()
+        assert release.wait(30)
+        world.clock.advance(60)
+        return load(version)
+
+    world.watch._load = slow
+    loading = asyncio.ensure_future(world.watch.look_at_pointer())
+    assert await asyncio.to_thread(begun.wait, 30)
+    looking = asyncio.ensure_future(world.watch.look_at_catalogue())
+    async with asyncio.timeout(10):
+        while world.watch._thread._work_queue.empty():  # noqa: ASYNC110 - until it waits behind the load
+            await asyncio.sleep(0)
+    release.set()
+    await loading
+    assert await looking == 0.0
+    assert world.engine.statistics()["candidates"] == 1
+
+
+async def test_a_loop_that_ends_is_told(world: World) -> None:
+    class Torn(ManualClock):
+        def monotonic(self) -> float:
+            raise ZeroDivisionError
+
+    watch = ModelWatch(world.engine, world.registry, world._load, world._open_catalogue, Torn(), Periods())
+    watch.start()
+    async with asyncio.timeout(10):
+        while watch.failure is None:  # noqa: ASYNC110 - nothing to wait on but the loop itself
+            await asyncio.sleep(0)
+    await watch.stop()
+    assert isinstance(watch.failure, ZeroDivisionError)
