@@ -1,0 +1,81 @@
+# Everything a person or a machine does with Flow. `make up` and `make test` need Python 3.11+, make and git, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.8
+STAMP := $(VENV)/.installed
+NODE_STAMPS := tests/node/node_modules/.installed examples/node/node_modules/.installed
+SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test check bench chaos lint format lock install node unit-sockets unit-rest
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+up: $(STAMP) ## Start Flow here and show what it does; Ctrl-C stops it (ARGS="--port 9000")
+	@$(BIN)/flow up $(ARGS)
+
+down: $(STAMP) ## Stop the Flow of this directory
+	@$(BIN)/flow down $(ARGS)
+
+test: install node ## Everything: check, then all tests on real MongoDB, Redis, Ray and Serve
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest $(ARGS)
+
+check: $(STAMP) ## Format, types, layers and the tests that need no server; under a minute
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest
+
+# Two halves, for two cores. Neither needs a server.
+SOCKET_TESTS := tests/engine tests/link tests/realtime
+UNIT := $(BIN)/pytest -q -p no:cacheprovider -m "not storage and not cluster and not model"
+
+unit-sockets: $(STAMP)
+	@$(UNIT) $(SOCKET_TESTS) $(ARGS)
+
+unit-rest: $(STAMP)
+	@$(UNIT) $(SOCKET_TESTS:%=--ignore=%) $(ARGS)
+
+lint: $(STAMP) ## Format, style, types and layers
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## Put the code into its form
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: install ## Measure, on a Flow of its own
+	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: ## Seeded faults on real processes
+	@echo "make chaos is not there yet: no fault runs exist in this version." >&2; exit 2
+
+lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
+	$(UV) pip compile pyproject.toml --all-extras --universal --generate-hashes \
+		-o requirements.lock --custom-compile-command "make lock"
+
+install: $(STAMP)
+
+$(VENV)/bin/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(STAMP): $(VENV)/bin/uv requirements.lock pyproject.toml
+	@echo "Installing the locked dependencies into $(VENV)."
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+node: $(NODE_STAMPS)
+
+%/node_modules/.installed: %/package-lock.json
+	@if command -v npm >/dev/null 2>&1; then \
+		npm ci --prefix $* --no-audit --no-fund --silent && touch $@; \
+	else \
+		echo "npm is not there: tests with the JavaScript client are skipped." >&2; \
+	fi
