@@ -52,10 +52,10 @@ def end_process(heartbeat: dict[str, Any]) -> None:
 
 
 class Leftovers:
-    """Remembers this process's descendants when made."""
+    """Remembers this process's descendants when made, `but` one, which ends later."""
 
-    def __init__(self) -> None:
-        self._processes = psutil.Process().children(recursive=True)
+    def __init__(self, *, but: int) -> None:
+        self._processes = [process for process in psutil.Process().children(recursive=True) if process.pid != but]
 
     def end(self) -> None:
         """Wait a moment for them to end by themselves, then kill those that have not."""

@@ -20,6 +20,7 @@ from cluster.run import ray_environment, replica_environment, secrets, settings
 from cluster.run.embedded.mongod import Mongod
 from cluster.run.embedded.redis import RedisServer
 from cluster.run.embedded.server import EmbeddedServer, Program
+from cluster.run.guard import Guard
 from cluster.run.installation import Installation
 from cluster.run.plan import Plan
 from cluster.run.progress import Progress, stage
@@ -67,7 +68,8 @@ def launch(options: LaunchOptions, progress: Progress, on_ready: Callable[[dict[
         _raise_file_limit()
         servers = [mongod] if found.mongodb_uri is None else []
         servers += [redis] if found.redis_url is None else []
-        _run(plan, tuple(servers), progress, on_ready)
+        with closing(Guard()) as guard:
+            _run(plan, tuple(servers), guard, progress, on_ready)
 
 
 def _embedded(
@@ -94,6 +96,7 @@ def _embedded(
 def _run(
     plan: Plan,
     servers: tuple[EmbeddedServer, ...],
+    guard: Guard,
     progress: Progress,
     on_ready: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -113,8 +116,9 @@ def _run(
             logs.adopt("ray", "ray.serve")
             runtime = RayRuntime(plan.settings.ray, plan.installation, plan.secrets.ray_address)
             runtime.start()
+            guard.watch_descendants()
             note.detail = f"joined {plan.secrets.ray_address}" if plan.secrets.ray_address else "local"
-        asyncio.run(_supervise(lambda: Supervisor(Parts(plan, runtime, servers, progress)).run(on_ready)))
+        asyncio.run(_supervise(lambda: Supervisor(Parts(plan, runtime, servers, guard, progress)).run(on_ready)))
     except KeyboardInterrupt:
         _log.info("interrupted while starting")
     finally:

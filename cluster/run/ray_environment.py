@@ -43,8 +43,6 @@ _SMALL_MACHINE: Final = {
 _OWN_CLUSTER: Final = {
     # Ray's ports listen on every interface: whoever talks to them must know its token.
     "RAY_AUTH_MODE": "token",
-    # Its head lives in this process's family: when that is gone nothing comes back, and who waits for it only lingers.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
 
 

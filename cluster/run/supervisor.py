@@ -22,6 +22,7 @@ from cluster.run.control import ControlServer
 from cluster.run.edge_actor import EdgeActor
 from cluster.run.embedded.server import EmbeddedServer
 from cluster.run.family import Leftovers, process_table
+from cluster.run.guard import Guard
 from cluster.run.host_actor import HostActor
 from cluster.run.members import Member
 from cluster.run.models_stage import ModelsStage
@@ -45,6 +46,7 @@ class Parts:
     plan: Plan
     runtime: RayRuntime
     embedded: tuple[EmbeddedServer, ...]
+    guard: Guard
     progress: Progress
 
 
@@ -55,6 +57,7 @@ class Supervisor:
         self._plan = parts.plan
         self._runtime = parts.runtime
         self._embedded = parts.embedded
+        self._guard = parts.guard
         self._progress = parts.progress
         settings = parts.plan.settings
         self._hosts = [
@@ -154,7 +157,7 @@ class Supervisor:
             _ = self._tasks.start(f"watch {member.name}", member.watch())
 
     async def _stop(self) -> None:
-        leftovers = Leftovers()
+        leftovers = Leftovers(but=self._guard.pid)
         with stage(self._progress, "Stopping"):
             await self._tasks.stop()
             await self._control.stop()
@@ -200,6 +203,7 @@ class Supervisor:
         ]
         embedded = {server.program.name: server.statistics() for server in self._embedded}
         names = {part["pid"]: name for name, part in embedded.items()}
+        names |= {self._guard.pid: "guard"}
         names |= {part["pid"]: part["name"] for part in described if "pid" in part}
         processes = process_table(names)
         return {
