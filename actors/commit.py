@@ -100,6 +100,11 @@ class GroupCommitter:
             self._rows += sign
             self._bytes += sign * row_size(row)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or in flight."""
+        return self._idle.is_set()
+
     async def wait_idle(self) -> None:
         """Until nothing is queued or in flight."""
         await self._idle.wait()

@@ -56,7 +56,8 @@ _COMMANDS: Final = {name: (body, _KINDS[name.partition(".")[0]]) for name, body 
 
 
 class Host:
-    """A `LinkService`. `on_owed` is called after a commit that left rows which owe pushes."""
+    """A `LinkService`. `on_owed` is called after a commit that left rows which owe pushes; `on_fenced` once, when a
+    view shows that this incarnation is no member any more."""
 
     def __init__(
         self,
@@ -67,20 +68,24 @@ class Host:
         clock: Clock,
         tasks: TaskOwner,
         on_owed: Callable[[], None] = lambda: None,
+        on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._limits = limits
         self._clock = clock
         self._tasks = tasks
         self._is_stopping = False
+        self._on_fenced = on_fenced
         self._moved = 0
         self._requests = 0
         self._ownership = Ownership(name, incarnation, clock)
         self._fan_outs = FanOuts(limits)
         self._roster = Roster(limits, clock, self._fan_outs)
         self._fan_outs.became_unwatched = self._roster.became_idle
-        self._runner = Runner(clock, limits, self._fan_outs, self._roster.became_idle, self._roster.remove)
-        self._loader = Loader(ports, FactSources(ports, clock), limits, tasks)
+        self._runner = Runner(
+            clock, limits, self._fan_outs, self._roster.became_idle, self._roster.remove, self.may_speak
+        )
+        self._loader = Loader(ports, FactSources(ports, clock), limits, tasks, self.may_speak)
         self._marks = MarkWriter(ports.memberships, limits, tasks, self._runner.release)
         self._recovery = Recovery(self._runner, self._loader, self._roster, self._fan_outs, clock, limits)
         self._committers = {
@@ -136,16 +141,32 @@ class Host:
 
     def apply_view(self, view: View) -> None:
         """Obey a newer view: keys of shards that went elsewhere take nothing more, finish, and tell their watchers."""
+        was_out = self._ownership.is_out
         lost = self._ownership.apply(view)
         self._fan_outs.set_view_version(self._ownership.view.version)
         if lost:
             for activation in self._roster:
                 if activation.shard in lost:
                     self._leave(activation)
+        if self._ownership.is_out and not was_out:
+            self._on_fenced()
+
+    def view_was_read(self, view: View, asked_at: float, lease_s: float) -> None:
+        """Storage answered with `view`; the question was asked at `asked_at` (`Clock.monotonic`). Where this
+        incarnation is a member of it the host speaks until `lease_s` later. Never called means for ever."""
+        self._ownership.read(view, asked_at, lease_s)
 
     def believe_view_until(self, monotonic: float) -> None:
         """Serve until then (`Clock.monotonic`) unless told again; never called means for ever."""
         self._ownership.believe_until(monotonic)
+
+    def may_speak(self) -> bool:
+        """Whether what is in memory may be answered from now: no other process can have been given this one's keys."""
+        return self._ownership.is_believed(self._clock.monotonic())
+
+    def is_empty(self) -> bool:
+        """Whether it holds no key and writes nothing: what a drain waits for."""
+        return not len(self._roster) and all(committer.is_idle for committer in self._committers.values())
 
     def _leave(self, activation: Activation) -> None:
         self._runner.fail_all(activation, FlowError(MOVED))
@@ -215,16 +236,18 @@ class Host:
 
     def _activation_of(self, name: str, user: str = "", kind: KeyKind | None = None) -> Activation:
         """The key's activation, made if need be. Raises FlowError."""
-        now = self._clock.monotonic()
-        if not self._ownership.is_believed(now):
-            raise FlowError(MOVED, "This host has lost touch with the cluster.")
+        self._check_may_speak()
         activation = self._roster.get(name)
         if activation is None:
             activation = self._activate(name, user, kind)
         elif kind is not None and activation.kind is not kind:
             raise FlowError(INVALID_REQUEST, "This command is not for this kind of key.", fields=("key",))
-        activation.last_used = now
+        activation.last_used = self._clock.monotonic()
         return activation
+
+    def _check_may_speak(self) -> None:
+        if not self.may_speak():
+            raise FlowError(MOVED, "This host has lost touch with the cluster.")
 
     def _activate(self, name: str, user: str, kind: KeyKind | None) -> Activation:
         try:
@@ -253,11 +276,19 @@ class Host:
         if edge is None:
             return  # its link is gone; nobody would read the answer
         job = ResumeJob(
-            request, edge, self._fan_outs, self._limits, self._clock, self._activation_of, self._runner.offer
+            request,
+            edge,
+            self._fan_outs,
+            self._limits,
+            self._clock,
+            self._activation_of,
+            self._runner.offer,
+            self.may_speak,
         )
         job.start(decode(request.body, Resume))
 
     def _online(self, request: Request) -> None:
+        self._check_may_speak()
         users = decode(request.body, Online).users
         if len(users) > self._limits.max_online_users:
             raise FlowError(INVALID_REQUEST, f"At most {self._limits.max_online_users} people a question.")

@@ -8,7 +8,7 @@ what a fact needs in fact_sources.py.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from actors.activation import Activation, Item
@@ -18,7 +18,7 @@ from actors.fact_sources import FactSources
 from actors.facts import Fact
 from actors.limits import HostLimits
 from actors.ports import HostPorts
-from cluster.kernel.errors import INTERNAL, UNAVAILABLE, FlowError
+from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 
 _log = logging.getLogger("flow.actors")
@@ -36,8 +36,18 @@ class LoadOutcome(Protocol):
 
 
 class Loader:
-    def __init__(self, ports: HostPorts, sources: FactSources, limits: HostLimits, tasks: TaskOwner) -> None:
+    """`may_claim` says whether this host may still take keys: one that was replaced must not fence its successor."""
+
+    def __init__(
+        self,
+        ports: HostPorts,
+        sources: FactSources,
+        limits: HostLimits,
+        tasks: TaskOwner,
+        may_claim: Callable[[], bool],
+    ) -> None:
         self._ports = ports
+        self._may_claim = may_claim
         self._sources = sources
         self._limits = limits
         self._tasks = tasks
@@ -100,12 +110,17 @@ class Loader:
         delay = self._limits.load_backoff_s
         for _ in range(self._limits.load_attempts - 1):
             try:
-                return await claim(activation.key, self._ports, self._limits.rooms)
+                return await self._claim_once(activation)
             except FlowError as error:
                 if error.kind is not UNAVAILABLE:
                     raise
             await asyncio.sleep(delay)
             delay *= 2
+        return await self._claim_once(activation)
+
+    async def _claim_once(self, activation: Activation) -> Machine:
+        if not self._may_claim():
+            raise FlowError(MOVED)
         return await claim(activation.key, self._ports, self._limits.rooms)
 
     # --- facts --------------------------------------------------------------------------------------------------------

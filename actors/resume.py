@@ -68,7 +68,8 @@ class _Part:
 
 
 class ResumeJob:
-    """`activation_of` finds or makes the activation of a key; `offer` hands it a command. Both may raise FlowError."""
+    """`activation_of` finds or makes the activation of a key; `offer` hands it a command. Both may raise FlowError.
+    `may_speak` says whether this host may still answer from what it knows."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class ResumeJob:
         clock: Clock,
         activation_of: Callable[[str], Activation],
         offer: Callable[[Item], None],
+        may_speak: Callable[[], bool],
     ) -> None:
         self._request = request
         self._edge = edge
@@ -87,6 +89,7 @@ class ResumeJob:
         self._clock = clock
         self._activation_of = activation_of
         self._offer = offer
+        self._may_speak = may_speak
         self._parts: list[_Part] = []
         self._attachments: list[_Part] = []
         self._corks: dict[str, Cork] = {}
@@ -142,6 +145,9 @@ class ResumeJob:
     def _finish(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if not self._may_speak():
+            for part in (*self._parts, *self._attachments):
+                self._drop(part, MOVED.code)  # some were answered before this process stood still
         known = {part.position.key for part in self._parts}
         lost = [part for part in self._attachments if part.error is not None and part.position.key not in known]
         size = 0

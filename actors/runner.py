@@ -44,7 +44,7 @@ class Unwatch:
 
 
 class Runner:
-    """`became_idle` and `closed` are the host's; the others are its parts."""
+    """`became_idle`, `closed` and `may_speak` are the host's; the others are its parts."""
 
     def __init__(
         self,
@@ -53,7 +53,9 @@ class Runner:
         fan_outs: FanOuts,
         became_idle: Callable[[Activation], None],
         closed: Callable[[Activation], None],
+        may_speak: Callable[[], bool],
     ) -> None:
+        self._may_speak = may_speak
         self._clock = clock
         self._limits = limits
         self._fan_outs = fan_outs
@@ -107,6 +109,9 @@ class Runner:
         while activation.phase is Phase.ACTIVE and activation.inbox:
             item = self.inboxes.take_first(activation)
             if item.is_released:
+                continue
+            if not self._may_speak():
+                item.refuse(FlowError(MOVED))  # it waited through a standstill: another may own the key by now
                 continue
             if not item.facts and self._clock.monotonic() > item.deadline:
                 item.refuse(FlowError(DEADLINE_EXCEEDED))
@@ -275,6 +280,10 @@ class Runner:
     def _release(self, item: Item) -> None:
         effects = item.effects
         activation = item.activation
+        if not self._may_speak():
+            # What became durable is true whoever owns the key by now, so it is still told. The caller asks the owner,
+            # who knows its answer by its id.
+            item.refuse(FlowError(MOVED))
         if not isinstance(effects, Effects):
             assert effects is not None
             item.refuse(effects)

@@ -1,8 +1,9 @@
 """The newest view one process knows of.
 
 Each host and edge holds one watcher. It polls the store, sooner when someone has reason to think the view is old, and
-takes newer views from wherever they turn up. It promises that what it holds never goes back in version and that each
-change is told once, in order. A store that is away makes the view older, never absent.
+takes newer views from wherever they turn up. It promises that what it holds never goes back in version, that each
+change is told once, in order, and each answer of the store after the change it brings. A store that is away makes the
+view older, never absent. What counts as proof of an answer's age is when it was asked for, never when it was noticed.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.kernel.attempt import attempt
+from cluster.kernel.clock import Clock, SystemClock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 from cluster.placement.membership import ViewStore
@@ -34,7 +36,8 @@ class WatcherStatistics:
 
 
 class ViewWatcher:
-    """`on_change` is called on the loop with each newer view, and must not block. `tasks` owns the polling."""
+    """`on_change` is called on the loop with each newer view, `on_read` with each view the store answered and when it
+    was asked (`Clock.monotonic`); neither may block. `tasks` owns the polling."""
 
     def __init__(
         self,
@@ -43,10 +46,14 @@ class ViewWatcher:
         on_change: Callable[[View], None],
         *,
         poll_interval_s: float = 1.0,
+        on_read: Callable[[View, float], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._store = store
         self._tasks = tasks
         self._on_change = on_change
+        self._on_read = on_read
+        self._clock = clock or SystemClock()
         self._poll_interval_s = poll_interval_s
         self._view = View()
         self._poked = asyncio.Event()
@@ -82,13 +89,17 @@ class ViewWatcher:
 
     async def _load(self) -> None:
         self._loads += 1
+        asked_at = self._clock.monotonic()
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
                 view = await self._store.load()
         except TimeoutError:
             raise FlowError(UNAVAILABLE, "The cluster's view could not be read in time.") from None
-        if view is not None:
-            self.offer(view)
+        if view is None:
+            return
+        self.offer(view)
+        if self._on_read is not None:
+            _ = attempt("on_read", self._on_read, view, asked_at)
 
     async def _poll(self) -> None:
         healthy = True

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cluster.kernel.clock import SystemClock
+from cluster.kernel.clock import ManualClock, SystemClock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 from cluster.placement.membership import announce
@@ -142,3 +142,28 @@ async def test_it_outlives_a_listener_that_fails(watched: Watched) -> None:
         await watched.announce(f"host-{version}")
         await watched.told.has(version)
     assert watched.told.entries == [1, 2]
+
+
+async def test_each_answer_of_the_store_is_told_with_when_it_was_asked_for(watched: Watched) -> None:
+    clock = ManualClock()
+    read = Journal()
+    watcher = ViewWatcher(
+        watched.store,
+        watched.tasks,
+        lambda view: read.add(("changed", view.version)),
+        poll_interval_s=OFTEN_S,
+        on_read=lambda view, asked_at: read.add((view.version, asked_at)),
+        clock=clock,
+    )
+    await watched.announce("host-0")
+    load = watched.store.load
+
+    async def slowly() -> View | None:
+        view = await load()
+        clock.advance(10.0)
+        return view
+
+    watched.store.load = slowly  # type: ignore[method-assign]
+    await watcher.start()
+    await read.has((1, 10.0))
+    assert read.entries[:3] == [("changed", 1), (1, 0.0), (1, 10.0)]
