@@ -164,6 +164,10 @@ class Host:
         """Whether what is in memory may be answered from now: no other process can have been given this one's keys."""
         return self._ownership.is_believed(self._clock.monotonic())
 
+    def owns_shards(self) -> bool:
+        """Whether the view gives it keys."""
+        return self._ownership.statistics()["shards"] > 0
+
     def is_empty(self) -> bool:
         """Whether it holds no key and writes nothing: what a drain waits for."""
         return not len(self._roster) and all(committer.is_idle for committer in self._committers.values())

@@ -182,6 +182,10 @@ class Edge:
             raise FlowError(PORT_IN_USE, f"Port {port} of {host} cannot be used: {error.strerror}.") from error
         return site, self._runner.addresses[before][1]
 
+    def look(self) -> None:
+        """The cluster's view has changed: read it now."""
+        self._watcher.refresh_soon()
+
     async def drain(self, seconds: float) -> None:
         """Take no new socket, and tell those there are to come back elsewhere, spread over `seconds`."""
         self._is_draining = True

@@ -106,6 +106,11 @@ PORT_IN_USE: Final = _row("port_in_use", "Another process listens on that port."
 DATA_DIRECTORY_IN_USE: Final = _row("data_directory_in_use", "Another Flow uses that data directory.", http=500)
 NOT_RUNNING: Final = _row("not_running", "No Flow runs for that data directory.", http=503)
 START_FAILED: Final = _row("start_failed", "A part of Flow did not start.", http=500)
+UNKNOWN_MEMBER: Final = _row("unknown_member", "There is no such host or edge.", http=404)
+CHANGE_UNDER_WAY: Final = _row(
+    "change_under_way", "The cluster is being changed already. Wait until that is done.", retryable=True, http=409
+)
+CHANGE_REFUSED: Final = _row("change_refused", "The cluster cannot be changed that way.", http=409)
 MODEL_NOT_FOUND: Final = _row("model_not_found", "There is no such model version.", http=404)
 MODEL_INVALID: Final = _row("model_invalid", "The model version is damaged or made by other code.", http=500)
 TRAINING_DATA_INVALID: Final = _row("training_data_invalid", "The data cannot be trained on.", http=400)

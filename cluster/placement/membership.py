@@ -10,6 +10,8 @@ import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
+
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.placement.view import Member, View, draining, joined, left, replaced
@@ -88,6 +90,34 @@ async def announce(store: ViewStore, member: Member, clock: Clock) -> View:
         return joined(view, member) if present is None else replaced(view, member)
 
     return await change(store, edit, clock)
+
+
+async def take(store: ViewStore, member: Member, clock: Clock, *, instead_of: str | None = None) -> View | None:
+    """Make `member` part of the view if its name is free for it; the view that has it, else None.
+
+    A name is free when nobody has it and `instead_of` is None, when the incarnation `instead_of` has it, or when an
+    earlier life of the same process has it. So of all who would take one name after a death exactly one does, and who
+    comes late displaces nobody. A name that is draining stays so.
+    """
+
+    def edit(view: View) -> View | None:
+        present = view.member(member.name)
+        if present is None:
+            return joined(view, member) if instead_of is None else None
+        if present.incarnation == member.incarnation:
+            return None
+        if present.incarnation == instead_of or (member.process and present.process == member.process):
+            return replaced(view, msgspec.structs.replace(member, state=present.state))
+        return None
+
+    view = await change(store, edit, clock)
+    now = view.member(member.name)
+    return view if now is not None and now.incarnation == member.incarnation else None
+
+
+def held_by(view: View, process: str) -> Member | None:
+    """The member that a process, or an earlier life of it, is in this view."""
+    return next((member for member in view.members if member.process == process), None)
 
 
 async def withdraw(store: ViewStore, name: str, clock: Clock, *, incarnation: str | None = None) -> View:

@@ -24,7 +24,8 @@ class Member(msgspec.Struct, frozen=True):
     """One process of the cluster.
 
     `incarnation` is new each time the process starts. `address` is `host:port` of a host's link or of an edge's
-    private HTTP. `node` is the machine it runs on. A draining member serves what it has and gains nothing.
+    private HTTP. `node` is the node of the cluster it runs on. A draining member serves what it has and gains nothing.
+    `process` is what holds the name, and stays the same when that process is started again.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Member(msgspec.Struct, frozen=True):
     address: str
     node: str
     state: Literal["live", "draining"] = "live"
+    process: str = ""
 
     @property
     def endpoint(self) -> tuple[str, int]:

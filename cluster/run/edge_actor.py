@@ -1,28 +1,15 @@
 """The edge as a process of the cluster. Ray makes it; everything it does is in `EdgeParts`."""
 
-from typing import Any
+from collections.abc import Callable
 
 from cluster.run.edge_parts import EdgeParts
-from cluster.run.member_process import MemberProcess
+from cluster.run.member_process import MemberProcess, Parts
+from storage.open import Storage
 
 
 class EdgeActor(MemberProcess):
     """One edge process."""
 
-    _parts: EdgeParts | None = None
-
-    async def _start(self) -> None:
-        parts = EdgeParts(self.plan, self.incarnation)
-        await parts.start()
-        self._parts = parts
-
-    async def _drain(self, deadline_s: float) -> None:
-        if self._parts is not None:
-            await self._parts.drain(deadline_s)
-
-    async def _stop(self) -> None:
-        if self._parts is not None:
-            await self._parts.stop()
-
-    def _statistics(self) -> dict[str, Any]:
-        return {} if self._parts is None else self._parts.statistics()
+    def _make_parts(self, name: str, storage: Storage, on_fenced: Callable[[], None]) -> Parts:
+        del on_fenced  # an edge holds nothing that another could contradict: it serves on until it is stopped
+        return EdgeParts(self.plan, name, self.incarnation, storage)

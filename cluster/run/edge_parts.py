@@ -1,7 +1,7 @@
-"""What runs inside an edge process: the edge, on the public port it shares with the others of its machine.
+"""What makes a process an edge: the edge, on the public port it shares with the others of its machine.
 
-`EdgeActor` makes one for each start. The edge serves before it is announced and leaves the view before it stops. If
-`start` fails everything it brought up is down again. It holds no rule.
+`EdgeActor` makes one for each name it takes. The edge serves before it is announced and leaves the view before it
+stops. If `start` fails everything it brought up is down again. It holds no rule.
 """
 
 import logging
@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from cluster.kernel.clock import SystemClock
-from cluster.placement.membership import announce, withdraw
+from cluster.placement.membership import take, withdraw
 from cluster.run import edge_wiring, wiring
 from cluster.run.process import ProcessPlan
 from realtime.edge import Edge
@@ -19,39 +19,47 @@ _log = logging.getLogger("flow.edge")
 
 
 class EdgeParts:
-    """One start's worth of an edge process."""
+    """The parts of the edge `name`. `storage` is the process's own and stays open."""
 
-    def __init__(self, plan: ProcessPlan, incarnation: str) -> None:
+    def __init__(self, plan: ProcessPlan, name: str, incarnation: str, storage: Storage) -> None:
         self._plan = plan
+        self._name = name
         self._incarnation = incarnation
         self._clock = SystemClock()
         self._opened = AsyncExitStack()
         self._edge: Edge | None = None
-        self._storage: Storage | None = None
+        self._storage = storage
 
-    async def start(self) -> None:
-        """Raises FlowError; whatever came up is down again then."""
+    async def start(self, instead_of: str | None) -> bool:
+        """Serve and take the name; False when it is not free. Raises FlowError. Nothing is left up then."""
         try:
-            await self._start()
+            is_taken = await self._start(instead_of)
         except BaseException:
             await self._opened.aclose()
             raise
+        if not is_taken:
+            await self._opened.aclose()
+        return is_taken
 
-    async def _start(self) -> None:
-        plan, opened = self._plan, self._opened
-        self._storage = storage = await wiring.open_storage(plan, self._clock)
-        opened.push_async_callback(storage.close)
-        edge = edge_wiring.edge(plan, self._incarnation, storage, self._clock)
+    async def _start(self, instead_of: str | None) -> bool:
+        plan, opened, storage = self._plan, self._opened, self._storage
+        edge = edge_wiring.edge(plan, self._name, self._incarnation, storage, self._clock)
         opened.push_async_callback(edge.stop)
         private_host = wiring.link_host(plan)
         port = await edge.start(plan.settings.host, plan.port, reuse_port=True, private_host=private_host)
-        member = wiring.member(plan, self._incarnation, (private_host, edge.private_port))
-        await announce(storage.view_store, member, self._clock)
+        member = wiring.member(plan, self._name, self._incarnation, (private_host, edge.private_port))
+        if await take(storage.view_store, member, self._clock, instead_of=instead_of) is None:
+            return False
         opened.push_async_callback(
             withdraw, storage.view_store, member.name, self._clock, incarnation=member.incarnation
         )
         self._edge = edge
         _log.info("serves port %d of %s", port, plan.settings.host)
+        return True
+
+    def look(self) -> None:
+        if self._edge is not None:
+            self._edge.look()
 
     async def drain(self, seconds: float) -> None:
         if self._edge is not None:
@@ -63,6 +71,6 @@ class EdgeParts:
 
     def statistics(self) -> dict[str, Any]:
         """The edge's own numbers and its storage's."""
-        if self._edge is None or self._storage is None:
+        if self._edge is None:
             return {}
         return {"Edge": self._edge.statistics(), "Storage": self._storage.statistics()}

@@ -12,11 +12,11 @@ from serve_apps.contracts import Recommender
 from storage.open import Storage
 
 
-def edge(plan: ProcessPlan, incarnation: str, storage: Storage, clock: Clock) -> Edge:
+def edge(plan: ProcessPlan, name: str, incarnation: str, storage: Storage, clock: Clock) -> Edge:
     """Not started. The recommender's client connects when it is first asked."""
     settings = plan.settings
     return Edge(
-        plan.name,
+        name,
         incarnation,
         EdgeSettings(
             tokens=token_settings(settings, plan.secrets),

@@ -35,7 +35,16 @@ def process_table(names: dict[int, str]) -> list[dict[str, Any]]:
 
 def is_local(heartbeat: dict[str, Any]) -> bool:
     """Whether it came from a process of this machine."""
-    return bool(heartbeat.get("node") == socket.gethostname())
+    return bool(heartbeat.get("machine") == socket.gethostname())
+
+
+def is_running(heartbeat: dict[str, Any]) -> bool:
+    """Whether the local process that a heartbeat came from is there, and no other has its number."""
+    try:
+        process = psutil.Process(int(heartbeat["pid"]))
+        return bool(abs(process.create_time() - heartbeat["process_started"]) < _SAME_START_S)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_process(heartbeat: dict[str, Any]) -> None:
@@ -44,9 +53,8 @@ def end_process(heartbeat: dict[str, Any]) -> None:
     The signal works on a process that is stopped or stuck, where asking it to end would wait for it.
     """
     try:
-        process = psutil.Process(int(heartbeat["pid"]))
-        if abs(process.create_time() - heartbeat["process_started"]) < _SAME_START_S:
-            process.kill()
+        if is_running(heartbeat):
+            psutil.Process(int(heartbeat["pid"])).kill()
     except psutil.NoSuchProcess:
         return
 

@@ -1,27 +1,14 @@
 """The host as a process of the cluster. Ray makes it; everything it does is in `HostParts`."""
 
-from typing import Any
+from collections.abc import Callable
 
 from cluster.run.host_parts import HostParts
-from cluster.run.member_process import MemberProcess
+from cluster.run.member_process import MemberProcess, Parts
+from storage.open import Storage
 
 
 class HostActor(MemberProcess):
     """One host process."""
 
-    _parts: HostParts | None = None
-
-    async def _start(self) -> None:
-        parts = HostParts(self.plan, self.incarnation)
-        await parts.start()
-        self._parts = parts
-
-    async def _drain(self, deadline_s: float) -> None:
-        """A host that stops hands over by leaving: its rooms are in storage and open again wherever they belong."""
-
-    async def _stop(self) -> None:
-        if self._parts is not None:
-            await self._parts.stop()
-
-    def _statistics(self) -> dict[str, Any]:
-        return {} if self._parts is None else self._parts.statistics()
+    def _make_parts(self, name: str, storage: Storage, on_fenced: Callable[[], None]) -> Parts:
+        return HostParts(self.plan, name, self.incarnation, storage, on_fenced)

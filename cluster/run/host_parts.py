@@ -1,12 +1,14 @@
-"""What runs inside a host process: rooms and sessions, the link they are reached by, the outbox and the pushes.
+"""What makes a process a host: rooms and sessions, the link they are reached by, the outbox and the pushes.
 
-`HostActor` makes one for each start. `start` brings the parts up in the order in which they need each other and
-announces the host last, when it can serve; `stop` goes backwards. If `start` fails everything it brought up is down
+`HostActor` makes one for each name it takes. `start` brings the parts up in the order in which they need each other and
+takes the name last, when the host can serve; `stop` goes backwards. If `start` fails everything it brought up is down
 again. It holds no rule.
 """
 
+import asyncio
 import logging
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,7 +22,7 @@ from actors.push.worker import PushWorker
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.tasks import TaskOwner
 from cluster.link.pool import HostLinks
-from cluster.placement.membership import announce, withdraw
+from cluster.placement.membership import take, withdraw
 from cluster.placement.view import Member, View
 from cluster.placement.watcher import ViewWatcher
 from cluster.run import wiring
@@ -29,6 +31,10 @@ from cluster.run.process import ProcessPlan
 from storage.open import Storage
 
 _log = logging.getLogger("flow.host")
+
+_LOOK_S = 0.02
+_LINGER_S = 1.0
+"""A host that holds nothing more still says so for a while, to edges that have not seen the view yet."""
 
 
 class _LinksOfAHost:
@@ -49,48 +55,64 @@ class _LinksOfAHost:
 
 
 class HostParts:
-    """One start's worth of a host process."""
+    """The parts of the host `name`. `storage` is the process's own and stays open. `on_fenced` is called when another
+    process has the name."""
 
-    def __init__(self, plan: ProcessPlan, incarnation: str) -> None:
+    def __init__(
+        self, plan: ProcessPlan, name: str, incarnation: str, storage: Storage, on_fenced: Callable[[], None]
+    ) -> None:
         self._plan = plan
+        self._name = name
+        self._storage = storage
+        self._on_fenced = on_fenced
+        self._is_leaving = False
+        self._host: Host | None = None
+        self._watcher: ViewWatcher | None = None
         self._incarnation = incarnation
         self._clock = SystemClock()
         self._opened = AsyncExitStack()
         self._links_listener = _LinksOfAHost()
         self._readers: list[Any] = []
 
-    async def start(self) -> None:
-        """Raises FlowError; whatever came up is down again then."""
+    async def start(self, instead_of: str | None) -> bool:
+        """Come up and take the name; False when it is not free. Raises FlowError. Nothing is left up then."""
         try:
-            await self._start()
+            is_taken = await self._start(instead_of)
         except BaseException:
             await self._opened.aclose()
             raise
+        if not is_taken:
+            await self._opened.aclose()
+        return is_taken
 
-    async def _start(self) -> None:
-        plan, clock, opened = self._plan, self._clock, self._opened
-        storage = await wiring.open_storage(plan, clock)
-        opened.push_async_callback(storage.close)
-        tasks = TaskOwner(plan.name)
+    async def _start(self, instead_of: str | None) -> bool:
+        plan, clock, opened, storage = self._plan, self._clock, self._opened, self._storage
+        tasks = TaskOwner(self._name)
         opened.push_async_callback(tasks.stop)
         links = self._links()
         relay = self._relay(storage, links)
         host = self._make_host(storage, relay)
-        server = wiring.link_server(plan, self._incarnation, host)
+        server = wiring.link_server(plan, self._name, self._incarnation, host)
         address = await server.start(wiring.link_host(plan))
         opened.push_async_callback(server.stop)
         opened.push_async_callback(links.close)
-        watcher = self._watcher(storage, host, links, tasks)
-        member = wiring.member(plan, self._incarnation, address)
+        watcher = self._make_watcher(storage, host, links, tasks)
+        member = wiring.member(plan, self._name, self._incarnation, address)
         host.start()
         opened.push_async_callback(host.stop)
-        view = await announce(storage.view_store, member, clock)
+        asked_at = clock.monotonic()
+        view = await take(storage.view_store, member, clock, instead_of=instead_of)
+        if view is None:
+            return False
         opened.push_async_callback(self._withdraw, storage, member)
+        host.view_was_read(view, asked_at, plan.settings.supervision.view_lease_s)
         watcher.offer(view)
         await watcher.start()
         worker = self._start_outbox(storage, relay)
+        self._host, self._watcher = host, watcher
         self._readers = [host, server, links, watcher, storage, relay, worker]
         _log.info("serves at %s with view %d", member.address, view.version)
+        return True
 
     def _make_host(self, storage: Storage, relay: OutboxRelay) -> Host:
         ports = HostPorts(
@@ -102,24 +124,45 @@ class HostParts:
             StoredEvents(storage.events),
         )
         limits = self._plan.settings.actors
-        tasks = TaskOwner(f"{self._plan.name} rooms")
-        return Host(self._plan.name, self._incarnation, ports, limits, self._clock, tasks, on_owed=relay.wake)
+        tasks = TaskOwner(f"{self._name} rooms")
+        return Host(
+            self._name,
+            self._incarnation,
+            ports,
+            limits,
+            self._clock,
+            tasks,
+            on_owed=relay.wake,
+            on_fenced=self._fenced,
+        )
+
+    def _fenced(self) -> None:
+        if not self._is_leaving:
+            self._on_fenced()
 
     def _links(self) -> HostLinks:
-        return wiring.host_links(self._plan, self._incarnation, self._links_listener)
+        return wiring.host_links(self._plan, self._name, self._incarnation, self._links_listener)
 
-    def _watcher(self, storage: Storage, host: Host, links: HostLinks, tasks: TaskOwner) -> ViewWatcher:
+    def _make_watcher(self, storage: Storage, host: Host, links: HostLinks, tasks: TaskOwner) -> ViewWatcher:
         def follow(view: View) -> None:
             host.apply_view(view)
             links.apply(view)
 
-        watcher = ViewWatcher(storage.view_store, tasks, follow)
+        supervision = self._plan.settings.supervision
+        watcher = ViewWatcher(
+            storage.view_store,
+            tasks,
+            follow,
+            poll_interval_s=supervision.view_poll_interval_s,
+            on_read=lambda view, asked_at: host.view_was_read(view, asked_at, supervision.view_lease_s),
+            clock=self._clock,
+        )
         self._links_listener.watcher = watcher
         return watcher
 
     @property
     def _worker_name(self) -> str:
-        return f"{self._plan.name}/{self._incarnation}"
+        return f"{self._name}/{self._incarnation}"
 
     def _relay(self, storage: Storage, links: HostLinks) -> OutboxRelay:
         sessions, events = LinkedSessions(links.link_for), StoredEvents(storage.events)
@@ -134,7 +177,7 @@ class HostParts:
         limits = self._plan.settings.push
         worker = PushWorker(self._worker_name, storage.outbox, storage.devices, sender, self._clock, limits, chance)
         relay.on_rows = worker.wake
-        tasks = TaskOwner(f"{self._plan.name} outbox")
+        tasks = TaskOwner(f"{self._name} outbox")
         self._opened.push_async_callback(tasks.stop)
         _ = tasks.start("relay", relay.run())
         _ = tasks.start("push", worker.run())
@@ -142,7 +185,30 @@ class HostParts:
 
     async def _withdraw(self, storage: Storage, member: Member) -> None:
         """Leave the view before the doors close, so that edges look elsewhere instead of knocking."""
+        self._is_leaving = True
         await withdraw(storage.view_store, member.name, self._clock, incarnation=member.incarnation)
+
+    def look(self) -> None:
+        if self._watcher is not None:
+            self._watcher.refresh_soon()
+
+    async def drain(self, seconds: float) -> None:
+        """Once the view gives this host nothing: wait until every key has finished and left, at most `seconds`."""
+        assert self._host is not None
+        self.look()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty(self._host)
+                await asyncio.sleep(_LINGER_S)
+        except TimeoutError:
+            if not self._host.is_empty():
+                _log.warning("%s still holds keys after %g s and leaves all the same", self._name, seconds)
+
+    async def _empty(self, host: Host) -> None:
+        while True:
+            if host.is_empty() and not host.owns_shards():
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Safe to call twice."""

@@ -38,9 +38,9 @@ class Plan:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
 
-    def process(self, kind: Literal["host", "edge"], index: int) -> ProcessPlan:
+    def process(self, kind: Literal["host", "edge"], number: int) -> ProcessPlan:
         return ProcessPlan(
-            name=f"{kind}-{index}",
+            name=f"{kind}-process-{number}",
             kind=kind,
             settings=self.settings,
             secrets=self.secrets,
@@ -57,7 +57,7 @@ class Plan:
         return "127.0.0.1" if alone else None
 
     def counts(self) -> dict[Literal["host", "edge"], int]:
-        """How many processes of each kind."""
+        """How many members of each kind to start with."""
         return {"host": self.settings.hosts, "edge": self.settings.edges}
 
     def storage_settings(self) -> StorageSettings:

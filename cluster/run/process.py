@@ -1,7 +1,8 @@
 """What one process of the cluster is told when it is made: who it is, and everything its installation agreed on.
 
-The supervisor makes one for each host and edge and hands it to the actor as its only argument. Ray keeps it, so an
-actor that is restarted without the supervisor starts with the same words.
+The supervisor makes one for each process and hands it to the actor as its only argument. Ray keeps it, so an actor
+that is restarted without the supervisor starts with the same words. It does not say which host or edge the process is:
+names change hands, and the cluster's view says who holds one.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from storage.settings import StorageSettings
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """`storage` has the addresses to use, embedded or not. `port` is the public one of edges."""
+    """`name` is the actor's, never a member's. `storage` has the addresses to use, embedded or not. `port` is the
+    public one of edges."""
 
     name: str
     kind: Literal["host", "edge"]

@@ -121,6 +121,13 @@ class RayRuntime:
         ).remote(*arguments)
         return RayActor(name, handle)
 
+    def living(self) -> list[str]:
+        """The names of this installation's actors that an earlier supervisor left; none in a Ray of our own."""
+        if self.is_local:
+            return []
+        named = ray.util.list_named_actors(all_namespaces=True)
+        return [actor["name"] for actor in named if actor["namespace"] == self._namespace]
+
     async def call(self, actor: RayActor, method: str, *arguments: Any, timeout_s: float) -> Any:
         """Call once and wait at most `timeout_s`. Raises FlowError."""
         try:
@@ -153,11 +160,6 @@ class RayRuntime:
 def ray_node_of_this_process() -> Any:
     """Ray's own object for the node that `start` made."""
     return ray_worker._global_node  # noqa: SLF001 - the dashboard's address is known nowhere else
-
-
-def node_address() -> str:
-    """The address of the node this process runs on, as the other nodes of the cluster know it."""
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 class _LeanNode(ray_node.Node):

@@ -26,6 +26,9 @@ from storage.settings import StorageSettings
 
 DEFAULT_FILE = "ray_config.yaml"
 
+MAX_MEMBERS = 64
+"""Of one kind."""
+
 _SERVE_KEYS = frozenset(
     {
         "proxy_location",
@@ -76,11 +79,17 @@ class TokenLimits(_Section):
 
 
 class SupervisionSettings(_Section):
-    """How the supervisor watches over hosts and edges."""
+    """How the supervisor watches over hosts and edges.
+
+    A host reads the cluster's view every `view_poll_interval_s` and speaks for its shards until `view_lease_s` after
+    the last read that named it; a process that is silent for `missed_heartbeats` intervals is replaced.
+    """
 
     heartbeat_interval_s: float = Field(default=1.0, gt=0, le=60)
     heartbeat_timeout_s: float = Field(default=1.0, gt=0, le=60)
-    missed_heartbeats: int = Field(default=3, ge=1, le=100)
+    missed_heartbeats: int = Field(default=3, ge=2, le=100)
+    view_lease_s: float = Field(default=1.5, gt=0, le=600)
+    view_poll_interval_s: float = Field(default=0.4, gt=0, le=60)
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)
     edge_drain_s: float = Field(default=2.0, ge=0, le=600)
     host_drain_s: float = Field(default=2.0, ge=0, le=600)
@@ -93,8 +102,9 @@ class Settings(_Section):
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
-    hosts: int = Field(default=1, ge=1, le=64)
-    edges: int = Field(default=1, ge=1, le=64)
+    hosts: int = Field(default=1, ge=1, le=MAX_MEMBERS)
+    standby_hosts: int = Field(default=1, ge=0, le=8)
+    edges: int = Field(default=1, ge=1, le=MAX_MEMBERS)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     recommender: bool = True
     embedded: EmbeddedSettings = EmbeddedSettings()
@@ -213,6 +223,7 @@ def _check_combinations(settings: Settings) -> None:
             f"flow.link.ping_timeout_s is {settings.link.ping_timeout_s:g} and flow.link.ping_interval_s is "
             f"{settings.link.ping_interval_s:g}: a healthy link would be cut. Make the timeout the longer one.",
         )
+    _check_lease(watch)
     if watch.edge_drain_s + watch.host_drain_s > 600:
         raise FlowError(
             SETTINGS_INVALID,
@@ -223,4 +234,22 @@ def _check_combinations(settings: Settings) -> None:
         raise FlowError(
             SETTINGS_INVALID,
             f"flow.port and flow.ray.dashboard_port are both {settings.port}. Choose another for one of them.",
+        )
+
+
+def _check_lease(watch: SupervisionSettings) -> None:
+    """A host that answered a heartbeat just before its last read of the view may be replaced `missed - 1` intervals
+    later, so it must have stopped speaking by then; and one late read must not silence it."""
+    longest_s = (watch.missed_heartbeats - 1) * watch.heartbeat_interval_s
+    if watch.view_lease_s >= longest_s:
+        raise FlowError(
+            SETTINGS_INVALID,
+            f"flow.supervision.view_lease_s is {watch.view_lease_s:g}: a replaced host could still speak for its "
+            f"shards. Make it less than (missed_heartbeats - 1) x heartbeat_interval_s, which is {longest_s:g}.",
+        )
+    if watch.view_lease_s < 2 * watch.view_poll_interval_s:
+        raise FlowError(
+            SETTINGS_INVALID,
+            f"flow.supervision.view_lease_s is {watch.view_lease_s:g} and view_poll_interval_s is "
+            f"{watch.view_poll_interval_s:g}: one late read would silence a host. Make the lease twice as long.",
         )

@@ -14,21 +14,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import START_FAILED, FlowError
 from cluster.kernel.tasks import TaskOwner
 from cluster.run import development_token, wiring
 from cluster.run.attached import Attachment
 from cluster.run.control import ControlServer
-from cluster.run.edge_actor import EdgeActor
 from cluster.run.embedded.server import EmbeddedServer
 from cluster.run.family import Leftovers, process_table
+from cluster.run.fleet import Fleet
+from cluster.run.fleet_plan import Kind
 from cluster.run.guard import Guard
-from cluster.run.host_actor import HostActor
-from cluster.run.members import Member
 from cluster.run.models_stage import ModelsStage
 from cluster.run.plan import Plan
 from cluster.run.progress import Progress, stage
 from cluster.run.ray_runtime import RayRuntime
+from storage.open import Storage
 
 _log = logging.getLogger("flow.supervisor")
 
@@ -59,17 +60,11 @@ class Supervisor:
         self._embedded = parts.embedded
         self._guard = parts.guard
         self._progress = parts.progress
-        settings = parts.plan.settings
-        self._hosts = [
-            Member(parts.plan.process("host", index), HostActor, parts.runtime, settings.supervision)
-            for index in range(settings.hosts)
-        ]
-        self._edges = [
-            Member(parts.plan.process("edge", index), EdgeActor, parts.runtime, settings.supervision)
-            for index in range(settings.edges)
-        ]
+        self._storage: Storage | None = None
+        self._fleet: Fleet | None = None
         self._gate = parts.runtime.dashboard_gate()
         self._models = ModelsStage(parts.plan, parts.progress)
+        self._clock = SystemClock()
         self._stop_asked = asyncio.Event()
         self._failure: FlowError | None = None
         self._tasks = TaskOwner("supervisor", limit=256, on_failure=self._task_failed)
@@ -123,18 +118,23 @@ class Supervisor:
             await self._gate.start()
         await self._start_embedded()
         with stage(self._progress, "Storage") as note:
-            note.detail = await self._prepare_storage()
+            self._storage = storage = await self._prepare_storage()
+            gone = await wiring.withdraw_former(storage.view_store, self._runtime.living(), self._clock)
+            note.detail = f"schema and indexes are right{f'; {gone} former members left' if gone else ''}"
+        self._fleet = fleet = Fleet(self._plan, self._runtime, storage.view_store, self._tasks)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._start_members("Hosts", self._hosts))
-            group.create_task(self._start_members("Edges", self._edges))
+            group.create_task(self._start_members(fleet, "Hosts", "host"))
+            group.create_task(self._start_members(fleet, "Edges", "edge"))
             group.create_task(self._models.start())
+        _ = self._tasks.start("fleet", fleet.run())
+        fleet.keep_standbys()
 
-    async def _prepare_storage(self) -> str:
+    async def _prepare_storage(self) -> Storage:
         """Storage bounds each of its steps; this bounds all of them together."""
         limit_s = self._plan.settings.storage.index_timeout_ms / 1000 + _STORAGE_STEPS_S
         try:
             async with asyncio.timeout(limit_s):
-                return await wiring.prepare_storage(self._plan)
+                return await wiring.prepare_storage(self._plan, self._clock)
         except TimeoutError:
             raise FlowError(START_FAILED, f"The database was not ready within {limit_s:g} s.") from None
 
@@ -147,14 +147,9 @@ class Supervisor:
         for server in self._embedded:
             _ = self._tasks.start(f"watch {server.program.name}", server.watch())
 
-    async def _start_members(self, name: str, members: list[Member]) -> None:
+    async def _start_members(self, fleet: Fleet, name: str, kind: Kind) -> None:
         with stage(self._progress, name) as note:
-            for member in members:
-                member.create()
-            await asyncio.gather(*(member.ready() for member in members))
-            note.detail = ", ".join(member.name for member in members)
-        for member in members:
-            _ = self._tasks.start(f"watch {member.name}", member.watch())
+            note.detail = ", ".join(await fleet.start(kind, self._plan.counts()[kind]))
 
     async def _stop(self) -> None:
         leftovers = Leftovers(but=self._guard.pid)
@@ -163,23 +158,23 @@ class Supervisor:
             await self._control.stop()
             if self._gate is not None:
                 await self._gate.stop()
-            await self._stop_members()
+            await self._stop_fleet()
             await self._models.stop(leave_cluster=not self._runtime.is_local)
             self._runtime.stop()
             await asyncio.gather(*(server.stop(_EMBEDDED_STOP_S) for server in self._embedded))
             leftovers.end()
         self._plan.installation.clear_state()
 
-    async def _stop_members(self) -> None:
-        watch = self._plan.settings.supervision
-        try:
-            async with asyncio.timeout(_MEMBERS_STOP_S):
-                await asyncio.gather(*(edge.stop(watch.edge_drain_s) for edge in self._edges))
-                await asyncio.gather(*(host.stop(watch.host_drain_s) for host in self._hosts))
-        except TimeoutError:
-            _log.warning("hosts and edges did not stop within %s s and are ended", _MEMBERS_STOP_S)
-        for member in (*self._edges, *self._hosts):
-            member.kill()
+    async def _stop_fleet(self) -> None:
+        if self._fleet is not None:
+            try:
+                async with asyncio.timeout(_MEMBERS_STOP_S):
+                    await self._fleet.stop()
+            except TimeoutError:
+                _log.warning("hosts and edges did not stop within %s s and are ended", _MEMBERS_STOP_S)
+            self._fleet.kill()
+        if self._storage is not None:
+            await self._storage.close()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         """A part that cannot be kept alive ends the whole, loudly, rather than leaving half a server."""
@@ -196,11 +191,9 @@ class Supervisor:
         }
 
     async def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        members = (*self._hosts, *self._edges)
-        statistics = await asyncio.gather(*(member.statistics() for member in members))
-        described = [
-            {**member.describe(), "statistics": numbers} for member, numbers in zip(members, statistics, strict=True)
-        ]
+        fleet = self._fleet
+        described = [] if fleet is None else await fleet.describe()
+        counts = {} if fleet is None else {"hosts": len(fleet.names("host")), "edges": len(fleet.names("edge"))}
         embedded = {server.program.name: server.statistics() for server in self._embedded}
         names = {part["pid"]: name for name, part in embedded.items()}
         names |= {self._guard.pid: "guard"}
@@ -208,6 +201,7 @@ class Supervisor:
         processes = process_table(names)
         return {
             **self._plan.described(),
+            **counts,
             "ray": self._runtime.describe(),
             "members": described,
             "embedded": embedded,

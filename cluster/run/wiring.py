@@ -4,20 +4,21 @@ The processes of the cluster and the supervisor call it, each for what it needs.
 to return it. It imports nothing that only edges need (`edge_wiring`): a host that was killed is back sooner without it.
 """
 
-import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from actors.push.log_sender import LogSender
 from actors.push.port import PushSender
-from cluster.kernel.clock import Clock, SystemClock
+from cluster.kernel.clock import Clock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.link.pool import HostLinks, HostLinksListener
 from cluster.link.port import LinkService
 from cluster.link.server import LinkServer
-from cluster.placement.membership import withdraw
-from cluster.placement.view import Member
+from cluster.placement.membership import ViewStore, withdraw
+from cluster.placement.view import Member, View
 from cluster.run.plan import Plan
 from cluster.run.process import ProcessPlan
+from cluster.run.ray_node import node_address, node_id
 from storage import open as storage_open
 from storage.open import Storage
 
@@ -32,38 +33,34 @@ async def open_storage(plan: ProcessPlan, clock: Clock) -> Storage:
         raise
 
 
-async def prepare_storage(plan: Plan) -> str:
-    """Indexes and migrations, once before any process needs them, and a view without members of earlier runs.
-
-    Returns what to say of it. Raises FlowError START_FAILED.
-    """
-    clock = SystemClock()
-    storage = await storage_open.open_storage(plan.storage_settings(), clock)
-    try:
-        view = await storage.view_store.load()
-        expected = {plan.process(kind, index).name for kind, count in plan.counts().items() for index in range(count)}
-        gone = [member.name for member in view.members if member.name not in expected] if view is not None else []
-        for name in gone:
-            await withdraw(storage.view_store, name, clock)
-    finally:
-        await storage.close()
-    return f"schema and indexes are right{f'; {len(gone)} former members left' if gone else ''}"
+async def prepare_storage(plan: Plan, clock: Clock) -> Storage:
+    """The supervisor's own storage, after indexes and migrations. Raises FlowError START_FAILED."""
+    return await storage_open.open_storage(plan.storage_settings(), clock)
 
 
-def link_server(plan: ProcessPlan, incarnation: str, service: LinkService) -> LinkServer:
+async def withdraw_former(store: ViewStore, living: Collection[str], clock: Clock) -> int:
+    """Take out members of earlier runs, whose processes are not among the `living`; returns how many."""
+    view = await store.load() or View()
+    gone = [member for member in view.members if member.process not in living]
+    for member in gone:
+        await withdraw(store, member.name, clock, incarnation=member.incarnation)
+    return len(gone)
+
+
+def link_server(plan: ProcessPlan, name: str, incarnation: str, service: LinkService) -> LinkServer:
     return LinkServer(
         secret=plan.secrets.cluster_secret.encode(),
-        name=plan.name,
+        name=name,
         incarnation=incarnation,
         service=service,
         limits=plan.settings.link,
     )
 
 
-def host_links(plan: ProcessPlan, incarnation: str, listener: HostLinksListener) -> HostLinks:
+def host_links(plan: ProcessPlan, name: str, incarnation: str, listener: HostLinksListener) -> HostLinks:
     return HostLinks(
         secret=plan.secrets.cluster_secret.encode(),
-        name=plan.name,
+        name=name,
         incarnation=incarnation,
         listener=listener,
         limits=plan.settings.link,
@@ -74,20 +71,19 @@ def link_host(plan: ProcessPlan) -> str:
     """The address of this node at which links listen."""
     if plan.link_host is not None:
         return plan.link_host
-    from cluster.run.ray_runtime import node_address  # a process that is alone on its machine has no use for Ray here
-
     return node_address()
 
 
-def member(plan: ProcessPlan, incarnation: str, address: tuple[str, int]) -> Member:
+def member(plan: ProcessPlan, name: str, incarnation: str, address: tuple[str, int]) -> Member:
     host, port = address
     shown = f"[{host}]" if ":" in host else host
     return Member(
-        name=plan.name,
+        name=name,
         kind=plan.kind,
         incarnation=incarnation,
         address=f"{shown}:{port}",
-        node=socket.gethostname(),
+        node=node_id(),
+        process=plan.name,
     )
 
 

@@ -11,6 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 
+_NODE_CHARACTERS = 8
+"""Of a node's name; enough to tell them apart."""
+
+
 class Screen:
     """A `Progress`. Stages may run side by side."""
 
@@ -68,7 +72,7 @@ def member_rows(members: list[dict[str, Any]]) -> Table:
             member["name"],
             str(member.get("state", "unknown")),
             str(member.get("pid", "")),
-            str(member.get("node", "")),
+            str(member.get("node", ""))[:_NODE_CHARACTERS],
             f"{member.get('uptime_s', 0):.0f} s",
             str(member["restarts"]),
             f"{member.get('loop_lag_ms', 0):.1f} ms",
