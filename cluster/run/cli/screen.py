@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-
 _NODE_CHARACTERS = 8
 """Of a node's name; enough to tell them apart."""
 

@@ -1,0 +1,113 @@
+"""What people notice when a host dies: how long until its rooms answer again, and what the other rooms feel.
+
+Sends into many rooms all the time, kills hosts with SIGKILL (one of one, one of two) and stops others with SIGSTOP, and
+lets them go on after they were replaced. Prints one JSON line.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.room_load import RoomLoad, spread
+from cluster.kernel.ids import chat_key
+from cluster.placement.view import Member, View
+from cluster.run.control import ask
+from cluster.run.installation import Installation
+from tests.support.flow_process import FlowProcess
+
+ROOMS, RATE = 40, 160.0
+KILLS_OF_ONE, KILLS_OF_TWO, STOPS = 6, 6, 3
+BEFORE_S, DURING_S, SETTLED_S = 3.0, 4.0, 2.0
+_PATIENCE_S = 30.0
+
+
+async def status(flow: FlowProcess) -> dict[str, Any]:
+    found: dict[str, Any] = await asyncio.to_thread(ask, Installation(flow.data).control_socket, "status")
+    return found
+
+
+async def until_whole(flow: FlowProcess, hosts: int) -> dict[str, int]:
+    """Wait until every host runs and a standby waits; the hosts' process ids."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < _PATIENCE_S:
+        members = (await status(flow))["members"]
+        running = {m["name"]: m["pid"] for m in members if m["kind"] == "host" and m["state"] == "running"}
+        if len(running) == hosts and any(m["state"] == "standby" for m in members):
+            return running
+        await asyncio.sleep(0.25)
+    raise AssertionError("the fleet did not become whole again")
+
+
+def rooms_of(hosts: int, name: str, room_ids: list[str]) -> set[str]:
+    view = View(1, tuple(Member(f"host-{n}", "host", "i", "h:1", "n") for n in range(hosts)))
+    return {room_id for room_id in room_ids if (owner := view.host_for(chat_key(room_id))) and owner.name == name}
+
+
+class Blows:
+    """Several blows at one Flow's hosts, and what was measured of each."""
+
+    def __init__(self, flow: FlowProcess, load: RoomLoad, hosts: int) -> None:
+        self._flow, self._load, self._hosts = flow, load, hosts
+        self.again_s: list[float] = []
+        self.before_ms: list[float] = []
+        self.during_ms: list[float] = []
+
+    async def strike(self, number: signal.Signals) -> None:
+        pids = await until_whole(self._flow, self._hosts)
+        await asyncio.sleep(SETTLED_S + BEFORE_S)
+        affected = rooms_of(self._hosts, "host-0", self._load.room_ids)
+        others = set(self._load.room_ids) - affected
+        struck = time.perf_counter()
+        os.kill(pids["host-0"], number)
+        await asyncio.sleep(DURING_S + 2.0)
+        if number is signal.SIGSTOP:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids["host-0"], signal.SIGCONT)
+        again = [self._load.answered_again_s(struck, room) for room in affected]
+        self.again_s += [seconds if seconds is not None else float("inf") for seconds in again]
+        self.before_ms += self._load.latencies_ms(struck - BEFORE_S, struck, others)
+        self.during_ms += self._load.latencies_ms(struck, struck + DURING_S, others)
+
+    def figures(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"answers_again_s": spread(self.again_s, 2)}
+        if self.before_ms:
+            before, during = spread(self.before_ms), spread(self.during_ms)
+            ratio = round(during["p99"] / before["p99"], 2)
+            found |= {"others_before_ms": before, "others_during_ms": during, "others_p99_ratio": ratio}
+        return found
+
+
+async def measure(flow: FlowProcess, hosts: int, kills: int, stops: int) -> dict[str, Any]:
+    load = RoomLoad(flow, ROOMS, RATE)
+    await load.start()
+    killed, stopped = Blows(flow, load, hosts), Blows(flow, load, hosts)
+    for _ in range(kills):
+        await killed.strike(signal.SIGKILL)
+    for _ in range(stops):
+        await stopped.strike(signal.SIGSTOP)
+    outcome = await load.stop()
+    return {"kills": kills, "killed": killed.figures(), "stops": stops, "stopped": stopped.figures(), **outcome}
+
+
+def run(directory: Path) -> dict[str, Any]:
+    """On Flows of its own inside `directory`."""
+    result: dict[str, Any] = {"case": "failover", "rooms": ROOMS, "messages_per_s": RATE}
+    for hosts, kills in ((1, KILLS_OF_ONE), (2, KILLS_OF_TWO)):
+        flow = FlowProcess(directory / f"of-{hosts}")
+        flow.up("--no-recommender", "--hosts", str(hosts))
+        try:
+            result[f"one_of_{hosts}"] = asyncio.run(measure(flow, hosts, kills, STOPS))
+        finally:
+            flow.down()
+    return result
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        print(json.dumps(run(Path(name))))
