@@ -92,7 +92,7 @@ class SupervisionSettings(_Section):
     view_poll_interval_s: float = Field(default=0.4, gt=0, le=60)
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)
     edge_drain_s: float = Field(default=2.0, ge=0, le=600)
-    host_drain_s: float = Field(default=2.0, ge=0, le=600)
+    host_handover_s: float = Field(default=15.0, gt=0, le=600)
     model_ready_timeout_s: float = Field(default=90.0, gt=0, le=900)
 
 
@@ -224,12 +224,6 @@ def _check_combinations(settings: Settings) -> None:
             f"{settings.link.ping_interval_s:g}: a healthy link would be cut. Make the timeout the longer one.",
         )
     _check_lease(watch)
-    if watch.edge_drain_s + watch.host_drain_s > 600:
-        raise FlowError(
-            SETTINGS_INVALID,
-            f"flow.supervision.edge_drain_s is {watch.edge_drain_s:g} and flow.supervision.host_drain_s is "
-            f"{watch.host_drain_s:g}: together they may be at most 600 seconds. Lower one of them.",
-        )
     if settings.ray.dashboard and settings.port == settings.ray.dashboard_port:
         raise FlowError(
             SETTINGS_INVALID,

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.kernel.clock import SystemClock
-from cluster.kernel.errors import START_FAILED, FlowError
+from cluster.kernel.errors import START_FAILED, UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 from cluster.run import development_token, wiring
 from cluster.run.attached import Attachment
-from cluster.run.control import ControlServer
+from cluster.run.control import ControlServer, Tell
 from cluster.run.embedded.server import EmbeddedServer
 from cluster.run.family import Leftovers, process_table
 from cluster.run.fleet import Fleet
@@ -29,6 +29,7 @@ from cluster.run.models_stage import ModelsStage
 from cluster.run.plan import Plan
 from cluster.run.progress import Progress, stage
 from cluster.run.ray_runtime import RayRuntime
+from cluster.run.scaling import Scaling, count_of
 from storage.open import Storage
 
 _log = logging.getLogger("flow.supervisor")
@@ -62,14 +63,17 @@ class Supervisor:
         self._progress = parts.progress
         self._storage: Storage | None = None
         self._fleet: Fleet | None = None
+        self._scaling: Scaling | None = None
         self._gate = parts.runtime.dashboard_gate()
         self._models = ModelsStage(parts.plan, parts.progress)
         self._clock = SystemClock()
         self._stop_asked = asyncio.Event()
         self._failure: FlowError | None = None
         self._tasks = TaskOwner("supervisor", limit=256, on_failure=self._task_failed)
+        self._changes = TaskOwner("changes", limit=8, on_failure=_change_failed)
         self._control = ControlServer(
-            parts.plan.installation.control_socket, {"status": self._status, "stop": self._stop_request}
+            parts.plan.installation.control_socket,
+            {"status": self._status, "stop": self._stop_request, "scale": self._scale, "drain": self._drain},
         )
 
     async def run(self, on_ready: Callable[[dict[str, Any]], None]) -> None:
@@ -127,6 +131,7 @@ class Supervisor:
             group.create_task(self._start_members(fleet, "Edges", "edge"))
             group.create_task(self._models.start())
         _ = self._tasks.start("fleet", fleet.run())
+        self._scaling = Scaling(fleet, self._plan.settings.supervision)
         fleet.keep_standbys()
 
     async def _prepare_storage(self) -> Storage:
@@ -154,6 +159,7 @@ class Supervisor:
     async def _stop(self) -> None:
         leftovers = Leftovers(but=self._guard.pid)
         with stage(self._progress, "Stopping"):
+            await self._changes.stop()
             await self._tasks.stop()
             await self._control.stop()
             if self._gate is not None:
@@ -190,7 +196,20 @@ class Supervisor:
             "ray": self._runtime.describe(),
         }
 
-    async def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
+    async def _scale(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        scaling, hosts, edges = self._ready_to_scale(), count_of(request, "hosts"), count_of(request, "edges")
+        return await self._changes.start("scale", scaling.scale(hosts, edges, tell))  # type: ignore[no-any-return]
+
+    async def _drain(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        work = self._ready_to_scale().drain(str(request.get("name")), tell)
+        return await self._changes.start("drain", work)  # type: ignore[no-any-return]
+
+    def _ready_to_scale(self) -> Scaling:
+        if self._scaling is None:
+            raise FlowError(UNAVAILABLE, "Flow is still starting. Try again when it is ready.")
+        return self._scaling
+
+    async def _status(self, _request: dict[str, Any], _tell: Tell) -> dict[str, Any]:
         fleet = self._fleet
         described = [] if fleet is None else await fleet.describe()
         counts = {} if fleet is None else {"hosts": len(fleet.names("host")), "edges": len(fleet.names("edge"))}
@@ -210,5 +229,10 @@ class Supervisor:
             "memory_mb": sum(row["mb"] for row in processes),
         }
 
-    async def _stop_request(self, _request: dict[str, Any]) -> None:
+    async def _stop_request(self, _request: dict[str, Any], _tell: Tell) -> None:
         self._stop_asked.set()
+
+
+def _change_failed(name: str, error: BaseException) -> None:
+    """Whoever asked for it is told as well."""
+    _log.warning("%s failed: %s", name, error)

@@ -1,11 +1,14 @@
 """Changes of the view through its store."""
 
+import asyncio
+
+import msgspec
 import pytest
 
 from cluster.kernel.clock import ManualClock, SystemClock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
-from cluster.placement.membership import GIVE_UP_S, announce, change, start_draining, withdraw
-from cluster.placement.view import View, joined
+from cluster.placement.membership import GIVE_UP_S, announce, change, held_by, start_draining, take, withdraw
+from cluster.placement.view import Member, View, joined
 from tests.placement.contract_view_store import ViewStoreContract, a_member
 from tests.support.view_store import MemoryViewStore
 
@@ -101,3 +104,50 @@ async def test_a_change_is_made_on_the_newest_view() -> None:
     view = await change(Overtaken(), edit, CLOCK)
     assert seen == [0, 1]
     assert [member.name for member in view.members] == ["host-0", "host-9"]
+
+
+def of_process(name: str, incarnation: str, process: str) -> Member:
+    return msgspec.structs.replace(a_member(name, incarnation), process=process)
+
+
+async def test_a_name_goes_to_whoever_is_first_after_a_death() -> None:
+    """The standby that the supervisor sends and the process that Ray starts again race: one of them has the name."""
+    for first in (0, 1):
+        store = MemoryViewStore()
+        assert await take(store, of_process("host-0", "a", "p-1"), CLOCK) is not None
+        again = take(store, of_process("host-0", "b", "p-1"), CLOCK, instead_of="a")
+        standby = take(store, of_process("host-0", "c", "p-2"), CLOCK, instead_of="a")
+        outcomes = await asyncio.gather(*((again, standby) if first == 0 else (standby, again)))
+        view = await store.load()
+        assert sum(outcome is not None for outcome in outcomes) == 1
+        assert view is not None
+        assert view.version == 2
+
+
+async def test_who_comes_late_displaces_nobody_and_finds_that_it_holds_nothing() -> None:
+    store = MemoryViewStore()
+    await take(store, of_process("host-0", "a", "p-1"), CLOCK)
+    promoted = await take(store, of_process("host-0", "c", "p-2"), CLOCK, instead_of="a")
+    assert promoted is not None
+    assert held_by(promoted, "p-1") is None
+    assert await take(store, of_process("host-0", "b", "p-1"), CLOCK, instead_of="a") is None
+    assert await store.load() == promoted
+
+
+async def test_a_process_that_starts_again_has_its_name_back_and_stays_draining() -> None:
+    store = MemoryViewStore()
+    await take(store, of_process("host-0", "a", "p-1"), CLOCK)
+    await start_draining(store, "host-0", CLOCK)
+    view = await take(store, of_process("host-0", "b", "p-1"), CLOCK, instead_of="a")
+    assert view is not None
+    member = held_by(view, "p-1")
+    assert member is not None
+    assert (member.incarnation, member.state) == ("b", "draining")
+
+
+async def test_a_name_that_was_taken_out_is_not_taken_in_its_place() -> None:
+    store = MemoryViewStore()
+    await take(store, of_process("host-0", "a", "p-1"), CLOCK)
+    await withdraw(store, "host-0", CLOCK)
+    assert await take(store, of_process("host-0", "b", "p-1"), CLOCK, instead_of="a") is None
+    assert await take(store, of_process("host-0", "b", "p-1"), CLOCK) is not None

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from cluster.kernel.errors import INVALID_REQUEST, NOT_RUNNING, UNAVAILABLE, FlowError
-from cluster.run.control import MAX_REQUEST_BYTES, ControlServer, ask
+from cluster.run.control import MAX_REQUEST_BYTES, ControlServer, Tell, ask
 
 
 @pytest.fixture
 async def socket_path() -> AsyncIterator[Path]:
-    async def echo(request: dict[str, Any]) -> dict[str, Any]:
+    async def echo(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        for text in request.get("steps", ()):
+            tell(text)
         return {"heard": request}
 
-    async def fail(request: dict[str, Any]) -> None:
+    async def fail(request: dict[str, Any], tell: Tell) -> None:
         raise FlowError(UNAVAILABLE, "Not now.")
 
     with tempfile.TemporaryDirectory(prefix="flow-", dir="/tmp") as name:
@@ -30,6 +32,13 @@ async def socket_path() -> AsyncIterator[Path]:
 
 async def asked(path: Path, op: str, **arguments: Any) -> Any:
     return await asyncio.to_thread(ask, path, op, 5, **arguments)
+
+
+async def test_progress_comes_before_the_answer(socket_path: Path) -> None:
+    heard: list[str] = []
+    answer = await asked(socket_path, "echo", on_progress=heard.append, steps=["one", "two"])
+    assert heard == ["one", "two"]
+    assert answer["heard"]["steps"] == heard
 
 
 async def test_an_operation_gets_its_arguments_and_answers(socket_path: Path) -> None:

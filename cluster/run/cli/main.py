@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cluster.run.cli import data, doctor, down, models, outbox, status, token, up
+from cluster.run.cli import data, doctor, down, models, outbox, scale, status, token, up
 
 app = typer.Typer(
     name="flow",
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
+app.command("scale")(scale.scale)
+app.command("drain")(scale.drain)
 app.command("token")(token.token)
 app.command("doctor")(doctor.doctor)
 app.command("train")(models.train)
