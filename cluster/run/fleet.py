@@ -19,7 +19,7 @@ from cluster.kernel.tasks import TaskOwner
 from cluster.placement.membership import ViewStore
 from cluster.placement.view import View
 from cluster.run.edge_actor import EdgeActor
-from cluster.run.fleet_plan import Fill, Kind, KnownProcess, Make, Retire, Step, WantedMember, next_steps
+from cluster.run.fleet_plan import Fill, Kind, KnownProcess, Make, Retire, Step, WantedMember, emptiest, next_steps
 from cluster.run.host_actor import HostActor
 from cluster.run.plan import Plan
 from cluster.run.ray_runtime import RayRuntime
@@ -150,12 +150,22 @@ class Fleet:
         for name in [name for name, process in self._processes.items() if process.is_lost]:
             _log.warning("%s did not come back and is given up", name)
             self._processes.pop(name).kill()
-        members = [
-            WantedMember(m.name, m.kind, m.holder.name if m.is_held and m.holder else None, m.is_leaving)
+        processes = [
+            KnownProcess(p.name, p.plan.kind, p.is_coming, p.is_standby, p.node) for p in self._processes.values()
+        ]
+        return next_steps(self._wanted(), processes, self._standbys)
+
+    def _wanted(self) -> list[WantedMember]:
+        return [
+            WantedMember(
+                m.name,
+                m.kind,
+                m.holder.name if m.is_held and m.holder else None,
+                m.is_leaving,
+                m.holder.node if m.is_held and m.holder else "",
+            )
             for m in self.members.values()
         ]
-        processes = [KnownProcess(p.name, p.plan.kind, p.is_coming, p.is_standby) for p in self._processes.values()]
-        return next_steps(members, processes, self._standbys)
 
     async def _carry_out(self, steps: list[Step]) -> None:
         fills = []
@@ -200,6 +210,9 @@ class Fleet:
 
     async def add(self, name: str, kind: Kind) -> None:
         """One more member; returns when it serves. Raises FlowError START_FAILED, and it is given up then."""
+        node = emptiest(await asyncio.to_thread(self._runtime.nodes), self._wanted(), kind)
+        if node is not None:
+            await self._stand_by_at(node, kind)
         member = self.members[name] = FleetMember(name, kind)
         self._wake.set()
         limit_s = self._settings.start_timeout_s
@@ -210,6 +223,21 @@ class Fleet:
         except TimeoutError:
             del self.members[name]
             raise FlowError(START_FAILED, f"{name} did not start within {limit_s:g} s.") from None
+
+    async def _stand_by_at(self, node: str, kind: Kind) -> None:
+        """One more standby, there: the next name is its. One elsewhere would be quicker, but members side by side on
+        one node would be worse. Raises FlowError START_FAILED."""
+        process = self._new_process(kind)
+        self._standbys[kind] += 1
+        try:
+            process.create(node)
+            await process.ready()
+            self._watch(process)
+        except FlowError:
+            self._processes.pop(process.name).kill()
+            raise
+        finally:
+            self._standbys[kind] -= 1
 
     async def remove(self, member: FleetMember) -> None:
         """The name is given up and its process ended for good."""

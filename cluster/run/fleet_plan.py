@@ -6,6 +6,7 @@ is used before another process is made, and that there are never more processes 
 return is awaited.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -19,12 +20,14 @@ KINDS: Final[tuple[Kind, ...]] = ("host", "edge")
 
 @dataclass(frozen=True, slots=True)
 class WantedMember:
-    """`holder` is the process that has the name, while it is up. A name `is_leaving` is not filled again."""
+    """`holder` is the process that has the name, while it is up, and `node` where. A name `is_leaving` is not filled
+    again."""
 
     name: str
     kind: Kind
     holder: str | None = None
     is_leaving: bool = False
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class KnownProcess:
     kind: Kind
     is_coming: bool
     is_standby: bool
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,9 @@ def next_steps(
         own = [member for member in wanted if member.kind == kind]
         empty = [member for member in own if member.holder is None and not member.is_leaving]
         mine = [process for process in known if process.kind == kind]
-        free = [process.name for process in mine if process.is_standby]
+        crowd = Counter(member.node for member in own if member.holder is not None)
+        ready = sorted((process for process in mine if process.is_standby), key=lambda process: crowd[process.node])
+        free = [process.name for process in ready]
         filled = list(zip(empty, free, strict=False))
         steps += [Fill(member.name, process) for member, process in filled]
         coming = sum(process.is_coming for process in mine)
@@ -81,6 +87,15 @@ def next_steps(
         surplus = free[len(filled) :][: max(0, spare)]
         steps += [Retire(process) for process in surplus]
     return steps
+
+
+def emptiest(nodes: Iterable[str], members: Iterable[WantedMember], kind: Kind) -> str | None:
+    """Where the next member of a kind should run: the node with the fewest; None when there is no choice."""
+    known = sorted(nodes)
+    if len(known) < 2:
+        return None
+    crowd = Counter(member.node for member in members if member.kind == kind and member.holder is not None)
+    return min(known, key=lambda node: crowd[node])
 
 
 def check_counts(hosts: int | None, edges: int | None) -> None:

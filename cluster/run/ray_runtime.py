@@ -20,6 +20,7 @@ from ray._private import node as ray_node
 from ray._private import worker as ray_worker
 from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INTERNAL, START_FAILED, UNAVAILABLE, FlowError
 from cluster.run.dashboard_gate import DashboardGate
@@ -104,8 +105,13 @@ class RayRuntime:
             "dashboard": f"http://127.0.0.1:{self._settings.dashboard_port}" if self._settings.dashboard else None,
         }
 
-    def create(self, name: str, actor_class: type[Any], *arguments: Any) -> RayActor:
-        """Make a detached actor of that name, or find the one that lives."""
+    def nodes(self) -> list[str]:
+        """The ids of the nodes that Ray counts as alive. Asks Ray and waits."""
+        return [str(node["NodeID"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+    def create(self, name: str, actor_class: type[Any], *arguments: Any, node: str | None = None) -> RayActor:
+        """Make a detached actor of that name, on `node` while that is there, or find the one that lives."""
+        strategy: Any = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=True)
         remote: Any = ray.remote(actor_class)
         handle = remote.options(
             name=name,
@@ -116,7 +122,7 @@ class RayRuntime:
             max_task_retries=0,
             num_cpus=0,
             max_concurrency=MAX_CONCURRENT_CALLS,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=strategy,
             enable_task_events=False,
         ).remote(*arguments)
         return RayActor(name, handle)

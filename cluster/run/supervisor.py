@@ -221,7 +221,7 @@ class Supervisor:
         return {
             **self._plan.described(),
             **counts,
-            "ray": self._runtime.describe(),
+            "ray": {**self._runtime.describe(), "nodes": len(await asyncio.to_thread(self._runtime.nodes))},
             "members": described,
             "embedded": embedded,
             "recommender": await self._models.status(),

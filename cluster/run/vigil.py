@@ -7,8 +7,12 @@ supervisor itself stood still says nothing about anyone.
 """
 
 from enum import Enum, auto
+from typing import Final
 
 from cluster.run.settings import SupervisionSettings
+
+RESTART_S: Final = 15.0
+"""How long a process that once ran may take to be heard again. Its node may be gone, and Ray slow to say so."""
 
 
 class Verdict(Enum):
@@ -26,6 +30,7 @@ class Vigil:
     def __init__(self, settings: SupervisionSettings, now: float) -> None:
         self._settings = settings
         self._awaited_since = now
+        self._patience_s = settings.start_timeout_s
         self._last_heard: float | None = None
         self._is_away = False
         self.missed = 0
@@ -38,6 +43,7 @@ class Vigil:
     def heard(self, asked_at: float) -> None:
         """It answered what it was asked then."""
         self._last_heard = asked_at
+        self._patience_s = min(RESTART_S, self._settings.start_timeout_s)
         self._is_away = False
         self.missed = 0
 
@@ -61,7 +67,7 @@ class Vigil:
     def verdict(self, now: float) -> Verdict:
         heard = self._last_heard
         if heard is None:
-            late = now - self._awaited_since >= self._settings.start_timeout_s
+            late = now - self._awaited_since >= self._patience_s
             return Verdict.LOST if late else Verdict.STARTING
         if self._is_away and now - heard >= self._settings.view_lease_s:
             return Verdict.DEAD

@@ -62,6 +62,11 @@ class WatchedProcess:
         return self.heartbeat.get("holds") if self.is_up else None
 
     @property
+    def node(self) -> str:
+        """The node of the cluster that it runs on, as far as is known."""
+        return str(self.heartbeat.get("node", ""))
+
+    @property
     def is_standby(self) -> bool:
         return self.is_up and self.heartbeat.get("state") == "standby"
 
@@ -76,8 +81,9 @@ class WatchedProcess:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def create(self) -> None:
-        self._actor = self._runtime.create(self.name, self._actor_class, self.plan)
+    def create(self, node: str | None = None) -> None:
+        """`node` is where it should run while that node is there; elsewhere it is spread."""
+        self._actor = self._runtime.create(self.name, self._actor_class, self.plan, node=node)
 
     async def ready(self) -> None:
         """Wait until it could start. Raises FlowError START_FAILED with the process's own reason."""

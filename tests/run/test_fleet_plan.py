@@ -84,7 +84,7 @@ def test_whatever_dies_every_name_is_held_once_and_nothing_is_left_over(
             case "leave" if len(names) > 1:
                 world.leaving.add(names[which % len(names)])
             case "gone" if world.leaving:
-                name = sorted(world.leaving)[0]
+                name = min(world.leaving)
                 world.leaving.discard(name)
                 process = world.holder.pop(name)
                 if process is not None:
