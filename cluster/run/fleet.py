@@ -79,7 +79,8 @@ class Fleet:
         for name in [f"{kind}-{index}" for index in range(count)]:
             self.members[name] = FleetMember(name, kind)
         self._adopt()
-        await self._carry_out([step for step in self._next_steps() if isinstance(step, Fill)])
+        steps = [step for step in self._next_steps() if isinstance(step, Fill)]
+        await self._carry_out([step for step in steps if self.members[step.member].kind == kind])
         missing = [name for name, member in self.members.items() if member.kind == kind and not member.is_held]
         if missing:
             raise FlowError(START_FAILED, f"{', '.join(missing)} did not start.")
@@ -134,6 +135,8 @@ class Fleet:
             incarnation = process.heartbeat["incarnation"]
             if member.incarnation is None or incarnation > member.incarnation:
                 self._held(member, process, incarnation)
+            elif process is not member.holder and member.is_held:
+                process.end()  # it lives on beside its successor, and does not know
         for member in self.members.values():
             if not member.is_held and member.silent_since is None:
                 member.silent_since = time.monotonic()

@@ -126,6 +126,13 @@ class WatchedProcess:
         except FlowError as error:
             _log.warning("%s did not stop by itself: %s", self.name, error.message)
 
+    def end(self) -> None:
+        """End this life of it; Ray starts another. The signal works on a process that is stopped."""
+        if is_local(self.heartbeat):
+            end_process(self.heartbeat)
+        elif self._actor is not None:
+            self._runtime.kill(self._actor, restart=True)
+
     def kill(self) -> None:
         """End it for good."""
         self._forget_descriptor()
@@ -214,20 +221,13 @@ class WatchedProcess:
             case Verdict.DEAD:
                 self._died()
             case Verdict.SILENT:
-                self._end()
+                self.end()
                 self._died()
             case Verdict.LOST:
                 self.is_lost = True
                 self._changed()
             case _:
                 return
-
-    def _end(self) -> None:
-        """It lives and says nothing. The signal works on a process that is stopped."""
-        if is_local(self.heartbeat):
-            end_process(self.heartbeat)
-        elif self._actor is not None:
-            self._runtime.kill(self._actor, restart=True)
 
     def _died(self) -> None:
         self._forget_descriptor()

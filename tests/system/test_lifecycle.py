@@ -70,8 +70,8 @@ def test_nothing_is_left_when_the_supervisor_is_killed(own: FlowProcess) -> None
     running = processes_of(own)
     supervisor = own.pid("supervisor")
     os.kill(supervisor, signal.SIGKILL)
-    # Ray's two agents look only now and then whether their raylet lives; everything else goes at once.
-    _, alive = psutil.wait_procs(running, timeout=120)
+    # The guard sees at once that the supervisor is gone; left to themselves, Ray's agents would stay for a minute.
+    _, alive = psutil.wait_procs(running, timeout=20)
     assert not alive, [process.cmdline() for process in alive]
     own.up("--no-recommender")
     assert own.status()["url"] == own.url
