@@ -222,7 +222,7 @@ class Fleet:
         try:
             async with asyncio.timeout(limit_s):
                 while not member.is_held:
-                    await self._change()
+                    await self.next_look()
         except TimeoutError:
             del self.members[name]
             raise FlowError(START_FAILED, f"{name} did not start within {limit_s:g} s.") from None
@@ -250,8 +250,8 @@ class Fleet:
         self.members.pop(member.name, None)
         self._wake.set()
 
-    async def _change(self) -> None:
-        """Wait for the next look at the processes."""
+    async def next_look(self) -> None:
+        """Wait until the fleet has looked at its processes once more."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         await future

@@ -83,6 +83,7 @@ class SupervisionSettings(_Section):
 
     A host reads the cluster's view every `view_poll_interval_s` and speaks for its shards until `view_lease_s` after
     the last read that named it; a process that is silent for `missed_heartbeats` intervals is replaced.
+    One that died and is not heard again within `restart_timeout_s` is given up for another: its node may be gone.
     """
 
     heartbeat_interval_s: float = Field(default=1.0, gt=0, le=60)
@@ -91,6 +92,7 @@ class SupervisionSettings(_Section):
     view_lease_s: float = Field(default=1.5, gt=0, le=600)
     view_poll_interval_s: float = Field(default=0.4, gt=0, le=60)
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)
+    restart_timeout_s: float = Field(default=15.0, gt=0, le=600)
     edge_drain_s: float = Field(default=2.0, ge=0, le=600)
     host_handover_s: float = Field(default=15.0, gt=0, le=600)
     model_ready_timeout_s: float = Field(default=90.0, gt=0, le=900)

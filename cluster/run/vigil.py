@@ -7,12 +7,8 @@ supervisor itself stood still says nothing about anyone.
 """
 
 from enum import Enum, auto
-from typing import Final
 
 from cluster.run.settings import SupervisionSettings
-
-RESTART_S: Final = 15.0
-"""How long a process that once ran may take to be heard again. Its node may be gone, and Ray slow to say so."""
 
 
 class Verdict(Enum):
@@ -43,7 +39,7 @@ class Vigil:
     def heard(self, asked_at: float) -> None:
         """It answered what it was asked then."""
         self._last_heard = asked_at
-        self._patience_s = min(RESTART_S, self._settings.start_timeout_s)
+        self._patience_s = self._settings.restart_timeout_s
         self._is_away = False
         self.missed = 0
 

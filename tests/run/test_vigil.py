@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cluster.kernel.errors import SETTINGS_INVALID, FlowError
 from cluster.run import settings
 from cluster.run.settings import SupervisionSettings
-from cluster.run.vigil import RESTART_S, Verdict, Vigil
+from cluster.run.vigil import Verdict, Vigil
 
 SETTINGS = SupervisionSettings(heartbeat_interval_s=1.0, missed_heartbeats=3, view_lease_s=1.5, start_timeout_s=60.0)
 
@@ -47,8 +47,8 @@ def test_what_starts_again_is_waited_for_and_not_for_ever() -> None:
     vigil = heard(10.0)
     vigil.died(20.0)
     vigil.unheard(is_away=True)
-    assert vigil.verdict(20.0 + RESTART_S - 0.1) is Verdict.STARTING
-    assert vigil.verdict(20.0 + RESTART_S) is Verdict.LOST
+    assert vigil.verdict(20.0 + SETTINGS.restart_timeout_s - 0.1) is Verdict.STARTING
+    assert vigil.verdict(20.0 + SETTINGS.restart_timeout_s) is Verdict.LOST
     assert Vigil(SETTINGS, 0.0).verdict(59.9) is Verdict.STARTING
 
 
