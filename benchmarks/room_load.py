@@ -113,7 +113,8 @@ class RoomLoad:
         await asyncio.gather(self._loop, return_exceptions=True)
         await asyncio.gather(*self._tasks)
         await self._quiet()
-        stored = {room_id: await self._stored(room_id) for room_id in self.room_ids}
+        readers = itertools.cycle(self._people)  # each has a limit of requests a second
+        stored = {room_id: await self._stored(room_id, next(readers)) for room_id in self.room_ids}
         counts: Counter[str] = Counter()
         for room_id in self.room_ids:
             heard, kept = self._heard[room_id], stored[room_id]
@@ -137,11 +138,11 @@ class RoomLoad:
             before = now
             await asyncio.sleep(2.0)
 
-    async def _stored(self, room_id: str) -> list[int]:
+    async def _stored(self, room_id: str, reader: Person) -> list[int]:
         seqs: list[int] = []
         params: dict[str, Any] = {"limit": 100}
         while True:
-            page = await self._people[0].call_http("GET", f"/v1/rooms/{room_id}/messages", **params)
+            page = await reader.call_http("GET", f"/v1/rooms/{room_id}/messages", **params)
             seqs += [message["seq"] for message in page["items"]]
             if page["next"] is None:
                 return sorted(seqs)

@@ -74,6 +74,13 @@ class ViewWatcher:
         """The view is probably old: a link broke, or someone answered MOVED. Never waits; calls coalesce."""
         self._poked.set()
 
+    async def look(self) -> None:
+        """Load now, beside the polling; returns when what was found has been told. A store that is away is no news."""
+        try:
+            await self._load()
+        except FlowError:
+            self._loads_failed += 1
+
     def offer(self, view: View) -> bool:
         """Take a view that came from elsewhere. False when it is not newer than the one held."""
         if view.version <= self._view.version:

@@ -57,7 +57,7 @@ class EdgeParts:
         _log.info("serves port %d of %s", port, plan.settings.host)
         return True
 
-    def look(self) -> None:
+    async def look(self) -> None:
         if self._edge is not None:
             self._edge.look()
 

@@ -19,7 +19,18 @@ from cluster.kernel.tasks import TaskOwner
 from cluster.placement.membership import ViewStore
 from cluster.placement.view import View
 from cluster.run.edge_actor import EdgeActor
-from cluster.run.fleet_plan import Fill, Kind, KnownProcess, Make, Retire, Step, WantedMember, emptiest, next_steps
+from cluster.run.fleet_plan import (
+    KINDS,
+    Fill,
+    Kind,
+    KnownProcess,
+    Make,
+    Retire,
+    Step,
+    WantedMember,
+    emptiest,
+    next_steps,
+)
 from cluster.run.host_actor import HostActor
 from cluster.run.plan import Plan
 from cluster.run.ray_runtime import RayRuntime
@@ -202,8 +213,11 @@ class Fleet:
             self._filling.discard(process.name)
 
     async def tell_of_view(self) -> None:
-        """Everyone reads the view now rather than at their next turn: less is sent to the wrong place meanwhile."""
-        await asyncio.gather(*(process.look() for process in self._processes.values() if process.holds is not None))
+        """Everyone reads the view now rather than at their next turn: hosts first, so that an owner knows that it is one
+        before it is asked."""
+        members = [process for process in self._processes.values() if process.holds is not None]
+        for kind in KINDS:
+            await asyncio.gather(*(process.look() for process in members if process.plan.kind == kind))
 
     # --- changing -----------------------------------------------------------------------------------------------------
 

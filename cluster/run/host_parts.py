@@ -188,14 +188,14 @@ class HostParts:
         self._is_leaving = True
         await withdraw(storage.view_store, member.name, self._clock, incarnation=member.incarnation)
 
-    def look(self) -> None:
+    async def look(self) -> None:
         if self._watcher is not None:
-            self._watcher.refresh_soon()
+            await self._watcher.look()
 
     async def drain(self, seconds: float) -> None:
         """Once the view gives this host nothing: wait until every key has finished and left, at most `seconds`."""
         assert self._host is not None
-        self.look()
+        await self.look()
         try:
             async with asyncio.timeout(seconds):
                 await self._empty(self._host)

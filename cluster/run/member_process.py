@@ -44,8 +44,8 @@ class Parts(Protocol):
     async def start(self, instead_of: str | None) -> bool:
         """Come up and take the name; False when it is not free, and everything is down again then."""
 
-    def look(self) -> None:
-        """There is probably a newer view."""
+    async def look(self) -> None:
+        """There is probably a newer view: read it."""
 
     async def drain(self, seconds: float) -> None: ...
 
@@ -121,7 +121,7 @@ class MemberProcess(ABC):
     async def look(self) -> None:
         """The cluster's view has changed."""
         if self._parts is not None:
-            self._parts.look()
+            await self._parts.look()
 
     async def statistics(self) -> dict[str, Any]:
         return self._parts.statistics() if self._parts is not None else {}

@@ -167,3 +167,16 @@ async def test_each_answer_of_the_store_is_told_with_when_it_was_asked_for(watch
     await watcher.start()
     await read.has((1, 10.0))
     assert read.entries[:3] == [("changed", 1), (1, 0.0), (1, 10.0)]
+
+
+async def test_a_look_has_told_what_it_found_when_it_returns(watched: Watched) -> None:
+    watcher = watched.watcher(NEVER_S)
+    await watcher.start()
+    view = await watched.announce("host-0")
+    await watcher.look()
+    assert watcher.view == view
+    assert watched.told.entries == [view.version]
+    watched.store.away = True
+    await watcher.look()
+    assert watcher.view == view
+    assert watcher.statistics().loads_failed == 1
