@@ -213,8 +213,8 @@ class Fleet:
             self._filling.discard(process.name)
 
     async def tell_of_view(self) -> None:
-        """Everyone reads the view now rather than at their next turn: hosts first, so that an owner knows that it is one
-        before it is asked."""
+        """Everyone reads the view now rather than at their next turn. Hosts first, so that an owner knows that it is
+        one before it is asked."""
         members = [process for process in self._processes.values() if process.holds is not None]
         for kind in KINDS:
             await asyncio.gather(*(process.look() for process in members if process.plan.kind == kind))
