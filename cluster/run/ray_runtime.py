@@ -32,6 +32,8 @@ _log = logging.getLogger("flow.ray")
 
 _MEGABYTE = 1024 * 1024
 MAX_CONCURRENT_CALLS = 10_000
+_TOUCH_OF_CPU = 0.001
+"""Ray puts an actor that asks for nothing on any node, whatever its scheduling strategy says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class RayRuntime:
             get_if_exists=True,
             max_restarts=-1,
             max_task_retries=0,
-            num_cpus=0,
+            num_cpus=_TOUCH_OF_CPU,
             max_concurrency=MAX_CONCURRENT_CALLS,
             scheduling_strategy=strategy,
             enable_task_events=False,
