@@ -1,6 +1,7 @@
 """The shapes that storage keeps, as the rest of the project sees them. No driver type appears here.
 
-Times are integer milliseconds since the epoch. Coordinates are (longitude, latitude) in degrees.
+Times are integer milliseconds since the epoch. Coordinates are (longitude, latitude) in degrees. Records that a host
+holds by the hundred thousand are not tracked by the garbage collector: they refer to nothing that could refer to them.
 """
 
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One chat message. (room_id, seq) and (room_id, user_id, client_message_id) are unique."""
 
     id: str
@@ -50,7 +51,7 @@ class AppendResult(msgspec.Struct, frozen=True):
     refusal: str | None = None
 
 
-class Rsvp(msgspec.Struct, frozen=True, kw_only=True):
+class Rsvp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One person's answer to one event, written whole. `status`: going, waiting, interested or declined.
 
     A person who goes to an event with a capacity holds a `seat` of 1..max; (event_id, seat) is unique, and that index

@@ -20,6 +20,7 @@ from actors.outbox.sessions import LinkedSessions
 from actors.ports import HostPorts
 from actors.push.worker import PushWorker
 from cluster.kernel.clock import SystemClock
+from cluster.kernel.collector import QuietCollector
 from cluster.kernel.tasks import TaskOwner
 from cluster.link.pool import HostLinks
 from cluster.placement.membership import take, withdraw
@@ -110,7 +111,9 @@ class HostParts:
         await watcher.start()
         worker = self._start_outbox(storage, relay)
         self._host, self._watcher = host, watcher
-        self._readers = [host, server, links, watcher, storage, relay, worker]
+        collector = QuietCollector(clock)
+        _ = tasks.start("collector", collector.run())
+        self._readers = [host, server, links, watcher, storage, relay, worker, collector]
         _log.info("serves at %s with view %d", member.address, view.version)
         return True
 
