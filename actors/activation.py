@@ -116,6 +116,8 @@ class Activation:
     """The state of one key on this host. Empty parts are None, because most activations are quiet."""
 
     __slots__ = (
+        "idle_after",
+        "idle_before",
         "inbox",
         "is_fetching",
         "is_pumping",
@@ -150,6 +152,9 @@ class Activation:
         """The position that watchers have been told of."""
         self.rows_decided = 0
         self.last_used = 0.0
+        self.idle_before: Activation | None = None
+        """Neighbours in the roster's list of idle ones (`actors.idle_list`)."""
+        self.idle_after: Activation | None = None
 
     @property
     def is_busy(self) -> bool:

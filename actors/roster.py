@@ -10,6 +10,7 @@ from itertools import islice
 
 from actors.activation import Activation, Phase
 from actors.fanout import FanOuts
+from actors.idle_list import IdleList
 from actors.limits import HostLimits
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import OVERLOADED, FlowError
@@ -22,8 +23,8 @@ class Roster:
         self._clock = clock
         self._fan_outs = fan_outs
         self._by_name: dict[str, Activation] = {}
-        self._idle: dict[Activation, None] = {}
-        """Those that were idle when last looked at; the longest first. One of them may be busy again."""
+        self._idle = IdleList()
+        """Those that were idle when last looked at. One of them may be busy again."""
         self._to_trim: Iterator[Activation] = iter(())
         self.passivations = 0
         self.refused = 0
@@ -47,11 +48,10 @@ class Roster:
 
     def _let_go_oldest(self, unused_since: float = float("inf")) -> bool:
         """Of those unused since then; False when there is none."""
-        while self._idle:
-            activation = next(iter(self._idle))
+        while (activation := self._idle.oldest) is not None:
             if activation.last_used > unused_since:
                 return False
-            del self._idle[activation]
+            self._idle.remove(activation)
             if not activation.is_busy:
                 self.passivations += 1
                 self.remove(activation)
@@ -62,7 +62,7 @@ class Roster:
         """Forget it; whoever watches is told to ask again."""
         activation.phase = Phase.CLOSED
         self._by_name.pop(activation.name, None)
-        self._idle.pop(activation, None)
+        self._idle.remove(activation)
         self._fan_outs.tell_moved(activation)
         if activation.kind is KeyKind.USER:
             self._fan_outs.forget_session(activation)
@@ -72,8 +72,7 @@ class Roster:
         if activation.watchers or activation.phase is Phase.CLOSED:
             return
         activation.last_used = self._clock.monotonic()
-        self._idle.pop(activation, None)
-        self._idle[activation] = None
+        self._idle.add(activation)
 
     def sweep(self) -> None:
         """Let go what has been idle for long, and have the quiet ones give back their caches. Called now and then."""
