@@ -30,7 +30,8 @@ class ReadMark(msgspec.Struct, frozen=True):
 
 
 class Effects(msgspec.Struct, gc=False):
-    """`reply` is the reply struct. `rows` are one durable step, in order; `owed[i]` marks row i as owing pushes.
+    """`reply` is the reply struct. `rows` are one durable step, in order; `owed[i]` marks row i as owing
+    what follows from it: analytics, notifications, pushes.
 
     `ungated`: neither the reply nor the fan-outs tell anything of the room's history, so they need not wait for rows
     that are still being written.

@@ -210,9 +210,8 @@ class EventRoom:
                 fan_outs.append(self._next("event:interest_update", body))
         if step.counts_changed:
             fan_outs.append(self._counts())
-        organizer = self.terms.organizer_id
-        owed = tuple(rsvp.status == "going" and (rsvp.promoted or rsvp.user_id != organizer) for rsvp in step.rows)
-        return Effects(reply, rows=tuple(step.rows), owed=owed, fan_outs=tuple(fan_outs))
+        rows = tuple(step.rows)
+        return Effects(reply, rows=rows, owed=(True,) * len(rows), fan_outs=tuple(fan_outs))
 
     def _counts_body(self) -> dict[str, Any]:
         return {

@@ -109,4 +109,7 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("outbox", "state", "due_ms", "_id"),
     _index("outbox", "state", "_id"),
     _index("outbox", "expires_at", expire=True),
+    _index("notifications", "expires_at", expire=True),
+    _index("analytics_events", "expires_at", expire=True),
+    _index("analytics_events", "kind", "at_ms"),
 )

@@ -1,8 +1,8 @@
 """Leases on documents that owe follow-up work. Used by the chat log and the RSVP ledger; one file so both agree.
 
-A document that owes work carries `owed: {until_ms, worker, lease}`; it was written together with what caused the work.
-A lease is taken document by document, so two workers never hold the same one before it runs out. It never does the
-work itself.
+A document that owes work carries `owed: {until_ms, worker, lease, …}`; it was written together with what caused the
+work. A lease is taken document by document, so two workers never hold the same one before it runs out. It never does
+the work itself.
 """
 
 from typing import Any, Final
@@ -27,6 +27,6 @@ async def lease_owed(
         return []
     ids = [candidate["_id"] for candidate in candidates]
     lease = new_id()
-    held = {"owed": {"until_ms": now_ms + lease_ms, "worker": worker, "lease": lease}}
+    held = {"owed.until_ms": now_ms + lease_ms, "owed.worker": worker, "owed.lease": lease}
     await collection.update_many({"_id": {"$in": ids}, **free}, {"$set": held})
     return await collection.find({"_id": {"$in": ids}, "owed.lease": lease}, limit=limit)

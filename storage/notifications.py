@@ -1,18 +1,21 @@
 """The `notifications` collection: what each person was told in the app, and whether they have read it.
 
-Used by the hosts of user sessions. Ids are derived from causes, so a repeated cause is refused as a duplicate. Kept for
-as long as the account; pages and counts go through indexes of one person.
+Used by the hosts of user sessions. Ids are derived from causes, so a repeated cause is refused as a duplicate. Each is
+kept for half a year; pages and counts go through indexes of one person.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, USER_NOT_FOUND, FlowError
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database
+from storage.dates import to_date
 from storage.records import AppendResult, Notification, SessionHead
+
+_KEPT_MS: Final = 183 * 24 * 3_600_000
 
 
 class MongoNotifications:
@@ -70,9 +73,11 @@ class MongoNotifications:
 def _document(notification: Notification) -> dict[str, Any]:
     document = msgspec.structs.asdict(notification)
     document["_id"] = document.pop("id")
+    document["expires_at"] = to_date(notification.at_ms + _KEPT_MS)
     return document
 
 
 def _notification(row: dict[str, Any]) -> Notification:
     row["id"] = row.pop("_id")
+    row.pop("expires_at", None)
     return Notification(**row)

@@ -7,6 +7,7 @@ settings, never in a hang. Redis that is away does not stop it.
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import START_FAILED, UNAVAILABLE, FlowError
+from storage.analytics import MongoAnalytics
 from storage.cache import Cache
 from storage.chat_log import MongoChatLog
 from storage.client import Database
@@ -51,6 +52,7 @@ class Storage:
         self.groups = MongoGroups(database, clock)
         self.devices = MongoDevices(database)
         self.outbox = MongoOutbox(database)
+        self.analytics = MongoAnalytics(database)
         self.refresh_tokens = RefreshTokens(
             database, clock, ttl_ms=settings.refresh_token_ttl_ms, grace_ms=settings.refresh_grace_ms
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from storage.records import (
+    AnalyticsEvent,
     AppendResult,
     Device,
     EventHead,
@@ -87,7 +88,9 @@ class RsvpLedger(Protocol):
 
     async def going(self, event_id: str, after_user_id: str | None, limit: int) -> list[str]: ...
 
-    async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedRsvp]: ...
+    async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedRsvp]:
+        """Answers that owe, under nobody's lease, now under this worker's; each with up to 16 of those it replaced
+        before they were settled."""
 
     async def settle_owed(self, rsvps: Sequence[Rsvp]) -> None: ...
 
@@ -134,6 +137,13 @@ class Devices(Protocol):
         """At most 20 a person, the most recently seen first."""
 
     async def by_id(self, device_id: str) -> Device | None: ...
+
+
+class Analytics(Protocol):
+    """What people did, for whoever counts it later. Kept for a bounded time."""
+
+    async def record(self, events: Sequence[AnalyticsEvent]) -> int:
+        """Durable; events whose id exists are left alone. Returns how many are new."""
 
 
 class Outbox(Protocol):

@@ -168,6 +168,20 @@ class OwedMessage(msgspec.Struct, frozen=True):
 
 
 class OwedRsvp(msgspec.Struct, frozen=True):
-    """A stored answer whose notifications have not been worked out yet, under this worker's lease."""
+    """A stored answer whose notifications have not been worked out yet, under this worker's lease. `earlier`
+    are answers of the same person that it replaced before they were settled."""
 
     rsvp: Rsvp
+    earlier: tuple[Rsvp, ...] = ()
+
+
+class AnalyticsEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One act of one person. `id` is derived from its cause. `kind`: message or rsvp; `subject` is the room or event;
+    `action` is what was done there: "message", or the status that was answered."""
+
+    id: str
+    kind: str
+    user_id: str
+    subject: str
+    action: str
+    at_ms: int

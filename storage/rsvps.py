@@ -7,14 +7,16 @@ is newer the batch is answered "fenced". It never chooses a seat.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
-from storage.client import BatchRefused, Database, ReplaceOne, UpdateOne
+from storage.client import BatchRefused, Database, UpdateOne
 from storage.event_heads import EventHeads
 from storage.leases import OWED, lease_owed
 from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
+
+_MOST_EARLIER: Final = 16
 
 
 class MongoRsvpLedger:
@@ -39,7 +41,7 @@ class MongoRsvpLedger:
 
     async def _write(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
         operations = [
-            ReplaceOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, _document(rsvp, owes), upsert=True)
+            UpdateOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, _replacement(rsvp, owes), upsert=True)
             for rsvp, owes in zip(rsvps, owed, strict=True)
         ]
         stored = 0
@@ -84,7 +86,7 @@ class MongoRsvpLedger:
 
     async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedRsvp]:
         rows = await lease_owed(self._rsvps, worker, now_ms, lease_ms, limit)
-        return [OwedRsvp(_rsvp(row)) for row in rows]
+        return [OwedRsvp(_rsvp(row), _earlier(row)) for row in rows]
 
     async def settle_owed(self, rsvps: Sequence[Rsvp]) -> None:
         """An answer that was replaced meanwhile still owes what its replacement owes."""
@@ -98,13 +100,13 @@ def _id(rsvp: Rsvp) -> str:
 
 
 def _exactly(rsvp: Rsvp) -> dict[str, Any]:
-    query = _document(rsvp, owes=False)
-    for absent in {"seat", "place"} - query.keys():
+    query = _document(rsvp)
+    for absent in {"seat", "place", "promoted"} - query.keys():
         query[absent] = {"$exists": False}
     return query
 
 
-def _document(rsvp: Rsvp, owes: bool) -> dict[str, Any]:
+def _document(rsvp: Rsvp) -> dict[str, Any]:
     document: dict[str, Any] = {
         "_id": _id(rsvp),
         "event_id": rsvp.event_id,
@@ -117,9 +119,25 @@ def _document(rsvp: Rsvp, owes: bool) -> dict[str, Any]:
         document["seat"] = rsvp.seat
     if rsvp.place is not None:
         document["place"] = rsvp.place
-    if owes:
-        document["owed"] = OWED
+    if rsvp.promoted:
+        document["promoted"] = True
     return document
+
+
+def _replacement(rsvp: Rsvp, owes: bool) -> list[dict[str, Any]]:
+    """The new row. One that owes takes over the answers before it that nobody has settled, so that none is skipped."""
+    document: dict[str, Any] = {"$literal": _document(rsvp)}
+    if not owes:
+        return [{"$replaceWith": document}]
+    replaced = {"status": "$status", "epoch": "$epoch", "at_ms": "$at_ms"}
+    trail = {"$slice": [{"$concatArrays": [{"$ifNull": ["$owed.trail", []]}, [replaced]]}, -_MOST_EARLIER]}
+    owed = {"$mergeObjects": [{"$literal": OWED}, {"trail": {"$cond": [{"$ifNull": ["$owed", False]}, trail, []]}}]}
+    return [{"$replaceWith": {"$mergeObjects": [document, {"owed": owed}]}}]
+
+
+def _earlier(row: dict[str, Any]) -> tuple[Rsvp, ...]:
+    trail = row["owed"].get("trail", ())
+    return tuple(Rsvp(event_id=row["event_id"], user_id=row["user_id"], **earlier) for earlier in trail)
 
 
 def _rsvp(row: dict[str, Any]) -> Rsvp:
@@ -131,4 +149,5 @@ def _rsvp(row: dict[str, Any]) -> Rsvp:
         at_ms=row["at_ms"],
         seat=row.get("seat"),
         place=row.get("place"),
+        promoted=row.get("promoted", False),
     )

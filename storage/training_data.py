@@ -5,19 +5,13 @@ by page, and holds no more than one page. What is written while it reads may or 
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from serve_apps.contracts import ACTION_WEIGHTS, CatalogueEvent, InteractionRow, ModelPerson
+from storage.analytics import ACTION_OF_STATUS
 from storage.catalogue import EVENT_FIELDS, PAGE_ROWS, catalogue_event
 from storage.client import Database
 from storage.settings import StorageSettings
-
-_STATUS_ACTIONS: Final = {
-    "going": "attend",
-    "waiting": "attend",
-    "interested": "interested",
-    "declined": "decline",
-}
 
 
 class MongoTrainingData:
@@ -66,7 +60,7 @@ async def open_training_data(uri: str, database: str) -> MongoTrainingData:
 
 
 def _answer(row: dict[str, Any]) -> InteractionRow:
-    action = _STATUS_ACTIONS[row["status"]]
+    action = ACTION_OF_STATUS[row["status"]]
     return InteractionRow(row["user_id"], row["event_id"], action, ACTION_WEIGHTS[action], row["at_ms"])
 
 

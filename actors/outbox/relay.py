@@ -1,26 +1,32 @@
-"""The outbox relay: turns what a stored message or answer owes into notifications and push rows.
+"""The outbox relay: turns what a stored message or answer owes into analytics, notifications and push rows.
 
 A message and what it owes are one document, so neither can be lost without the other. The relay takes owed documents
-under a lease, works out who is away, has each away person's session record the notification (idempotent by its id),
-writes one push row a device (idempotent by its id), and only then settles the document. Dying anywhere in between means
-doing it again to the same effect. Every host runs one relay; the leases keep them from each other.
+under a lease, records what people did, works out who is away, has each away person's session record the notification,
+writes one push row a device, and only then settles the document. Each step is idempotent by an id, so dying anywhere in
+between means doing it again to the same effect. A document it fails on stays owed and harms no other. Every host runs
+one relay; the leases keep them from each other.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from actors.outbox import texts
+from actors.outbox import acts, texts
 from actors.outbox.expand import Recipient, notification_id, rows_for
 from actors.outbox.port import EventTitles, Sessions
 from actors.outbox.texts import Text
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import EVENT_NOT_FOUND, USER_NOT_FOUND, FlowError
 from cluster.kernel.ids import RoomKind, parse_room
-from storage.ports import ChatLog, Devices, Memberships, Outbox, RsvpLedger, Users
-from storage.records import Message, Rsvp
+from storage.ports import Analytics, ChatLog, Devices, Memberships, Outbox, RsvpLedger, Users
+from storage.records import AnalyticsEvent, Message, Rsvp
+
+_log = logging.getLogger("flow.actors")
+
+_RECORDED_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class RelayPorts(Protocol):
     def devices(self) -> Devices: ...
     @property
     def outbox(self) -> Outbox: ...
+    @property
+    def analytics(self) -> Analytics: ...
 
 
 class OutboxRelay:
@@ -72,7 +80,8 @@ class OutboxRelay:
         self._wake = asyncio.Event()
         self._gate = asyncio.Semaphore(limits.concurrent_notifies)
         self.on_rows: Callable[[], None] = lambda: None
-        self._counts = {"messages": 0, "rsvps": 0, "notifications": 0, "push_rows": 0, "rounds_failed": 0}
+        names = ("messages", "rsvps", "acts", "notifications", "push_rows", "rounds_failed", "failed")
+        self._counts = dict.fromkeys(names, 0)
 
     def wake(self) -> None:
         self._wake.set()
@@ -101,23 +110,53 @@ class OutboxRelay:
 
     async def round(self) -> int:
         """One batch of messages and one of answers; returns how many documents were settled."""
-        now_ms = self._clock.now_ms()
-        owed = await self._ports.chat_log.lease_owed(self._name, now_ms, self._limits.lease_ms, self._limits.batch)
+        return await self._messages() + await self._answers()
+
+    async def _messages(self) -> int:
+        now_ms, limits = self._clock.now_ms(), self._limits
+        owed = await self._ports.chat_log.lease_owed(self._name, now_ms, limits.lease_ms, limits.batch)
+        await self._record([acts.of_message(item.message) for item in owed])
         by_room: dict[str, list[Message]] = defaultdict(list)
         for item in owed:
             by_room[item.message.room_id].append(item.message)
+        done: list[str] = []
         for room_id, messages in by_room.items():
-            await self._room(room_id, messages)
-        if owed:
-            await self._ports.chat_log.settle_owed([item.message.id for item in owed])
-            self._counts["messages"] += len(owed)
-        answers = await self._ports.rsvps.lease_owed(self._name, now_ms, self._limits.lease_ms, self._limits.batch)
-        for answer in answers:
-            await self._answer(answer.rsvp)
-        if answers:
-            await self._ports.rsvps.settle_owed([answer.rsvp for answer in answers])
-            self._counts["rsvps"] += len(answers)
-        return len(owed) + len(answers)
+            if await self._succeeds(self._room(room_id, messages), room_id):
+                done += [message.id for message in messages]
+        if done:
+            await self._ports.chat_log.settle_owed(done)
+            self._counts["messages"] += len(done)
+        return len(done)
+
+    async def _answers(self) -> int:
+        now_ms, limits = self._clock.now_ms(), self._limits
+        owed = await self._ports.rsvps.lease_owed(self._name, now_ms, limits.lease_ms, limits.batch)
+        await self._record([act for answer in owed for act in acts.of_answer(answer)])
+        rsvps = [answer.rsvp for answer in owed]
+        done = [rsvp for rsvp in rsvps if await self._succeeds(self._answer(rsvp), rsvp.event_id)]
+        if done:
+            await self._ports.rsvps.settle_owed(done)
+            self._counts["rsvps"] += len(done)
+        return len(done)
+
+    async def _record(self, events: Sequence[AnalyticsEvent]) -> None:
+        for start in range(0, len(events), _RECORDED_AT_ONCE):
+            self._counts["acts"] += await self._ports.analytics.record(events[start : start + _RECORDED_AT_ONCE])
+
+    async def _succeeds(self, work: Awaitable[None], what: str) -> bool:
+        """False when trying again at once would not help: the document stays owed until its lease runs out.
+
+        Raises FlowError when a part is away.
+        """
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - logged with its trace; the other documents must go on
+            if isinstance(error, FlowError) and error.kind.retryable:
+                raise
+            self._counts["failed"] += 1
+            _log.exception("what %s owes was not worked out", what)
+            return False
+        return True
 
     async def _room(self, room_id: str, messages: list[Message]) -> None:
         place_name = await self._place_name(room_id)
@@ -160,13 +199,15 @@ class OutboxRelay:
         return record.name if record is not None and room.kind is RoomKind.GROUP else ""
 
     async def _answer(self, rsvp: Rsvp) -> None:
+        if rsvp.status != "going":
+            return
         event = await self._event_titles.title(rsvp.event_id)
         if event is None:
             return
         cause = f"{rsvp.event_id}:{rsvp.user_id}:{rsvp.status}:{rsvp.at_ms}"
         if rsvp.promoted:
             await self._tell(rsvp.user_id, cause, texts.promoted(rsvp, event.title), "events")
-        if rsvp.status == "going" and rsvp.user_id != event.organizer_id:
+        if rsvp.user_id != event.organizer_id:
             person = await self._ports.users.by_id(rsvp.user_id)
             text = texts.rsvp_for_organizer(rsvp, person.name if person else "Someone", event.title)
             await self._tell(event.organizer_id, cause, text, "events")

@@ -196,7 +196,7 @@ class EventRules(RuleBasedStateMachine):
         promoted = self.ledger.rows[first]
         assert (promoted.status, promoted.promoted) == ("going", True)
         assert [row.user_id for row in effects.rows] == [leaver, first]  # type: ignore[union-attr]
-        assert effects.owed == (False, True)
+        assert effects.owed == (True, True)
 
     @rule()
     def trim(self) -> None:

@@ -58,7 +58,10 @@ async def test_the_last_seat_the_line_and_the_promotion(world: World) -> None:
     assert (await row(world, BOB)).promoted
     assert ((await row(world, BOB)).seat, (await row(world, ALICE)).seat) == (1, None)
     assert world.owed == owed + 1
-    assert [owed.rsvp.user_id for owed in await world.storage.rsvps.lease_owed("w", 0, 1, 9)] == [BOB]
+    owing = {owed.rsvp.user_id: owed for owed in await world.storage.rsvps.lease_owed("w", 0, 1, 9)}
+    assert owing.keys() == {ALICE, BOB, CAROL}
+    assert [one.status for one in owing[ALICE].earlier] == ["going"]
+    assert [one.status for one in owing[BOB].earlier] == ["waiting"]
     assert (await rsvp(edge, CAROL, "going")).place == 1
     await edge.until(lambda: len(edge.told[EVENT]) == 2)
     assert edge.seqs(EVENT) == [1, 2]

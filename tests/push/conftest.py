@@ -116,6 +116,10 @@ class World:
         return self.storage.outbox
 
     @property
+    def analytics(self) -> Any:
+        return self.storage.analytics
+
+    @property
     def users(self) -> Any:
         return self.people
 
@@ -132,8 +136,9 @@ class World:
 
     async def say(self, room_id: str, kind: str, user_id: str, text: str = "hello") -> Message:
         head = await self.chat_log.claim(room_id, kind, 10, create=True)
+        self.seq += 1
         message = Message(
-            id=f"{head.seq + 1:024x}",
+            id=f"{self.seq:024x}",
             room_id=room_id,
             seq=head.seq + 1,
             epoch=head.epoch,

@@ -88,3 +88,56 @@ async def test_an_answer_tells_the_organizer_and_a_promotion_the_person(world: W
     assert await world.relay().round() == 1
     assert {notify.type for notify in world.sessions.told[ADA].values()} == {"event_rsvp"}
     assert {notify.type for notify in world.sessions.told[BOB].values()} == {"event_promoted"}
+
+
+async def answer(world: World, *rsvps: Rsvp) -> None:
+    assert (await world.rsvps.append(rsvps, [True] * len(rsvps))).refusal is None
+
+
+def given(user_id: str, status: str, at_ms: int, epoch: int = 1) -> Rsvp:
+    return Rsvp(event_id=EVENT, user_id=user_id, status=status, epoch=epoch, at_ms=at_ms)
+
+
+def recorded(world: World) -> list[tuple[str, str, str]]:
+    return sorted((act.user_id, act.subject, act.action) for act in world.analytics.events.values())
+
+
+async def test_everything_people_do_is_recorded_once_whatever_they_are_told(world: World) -> None:
+    await world.rsvps.put_event(EVENT, organizer_id=ADA)
+    await world.rsvps.claim(EVENT)
+    await world.say(ROOM, "event", CYD)
+    await answer(world, given(BOB, "interested", 1), given(CYD, "going", 2))
+    await answer(world, given(BOB, "declined", 3))
+    assert await world.relay().round() == 3
+    acts = [(BOB, EVENT, "declined"), (BOB, EVENT, "interested"), (CYD, EVENT, "going"), (CYD, ROOM, "message")]
+    assert recorded(world) == acts
+    assert await world.relay().round() == 0
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+async def test_acts_that_could_not_be_recorded_are_owed_still(world: World, fault: str) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    await world.say(ROOM, "event", ADA)
+    world.analytics.faults.next.append(fault)
+    with pytest.raises(FlowError):
+        await world.relay().round()
+    world.clock.advance(31)
+    assert await world.relay("second").round() == 1
+    assert recorded(world) == [(ADA, ROOM, "message")]
+    assert len(await rows(world)) == 2
+
+
+async def test_a_document_that_breaks_the_relay_stays_owed_and_harms_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    await world.say("not a room at all", "group", ADA)
+    await world.say(ROOM, "event", ADA)
+    relay = world.relay()
+    assert await relay.round() == 1
+    assert len(await rows(world)) == 2
+    assert relay.statistics()["relay_failed"] == 1
+    assert "was not worked out" in caplog.text
+    world.clock.advance(31)
+    assert await relay.round() == 0
+    assert relay.statistics()["relay_failed"] == 2

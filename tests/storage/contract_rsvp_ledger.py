@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec import structs
 
 from cluster.kernel.errors import EVENT_NOT_FOUND, FlowError
 from storage.ports import RsvpLedger
@@ -141,6 +142,38 @@ class RsvpLedgerContract:
         await asyncio.gather(*(sell(owner) for owner in range(4)))
         head = await ledger.claim(EVENT)
         assert (head.attending, head.taken) == (5, (1, 2, 3, 4, 5))
+
+    async def test_who_was_promoted_is_known_for_it(self, ledger: RsvpLedger, put_event: PutEvent) -> None:
+        await put_event(EVENT, capacity=1)
+        await ledger.claim(EVENT)
+        promoted = structs.replace(rsvp("anna", seat=1), promoted=True)
+        assert await ledger.append([promoted], [True]) == AppendResult(1)
+        assert await ledger.rsvp(EVENT, "anna") == promoted
+        assert [owed.rsvp for owed in await ledger.lease_owed("worker", 1_000, 500, 10)] == [promoted]
+        await ledger.settle_owed([rsvp("anna", seat=1)])
+        assert [owed.rsvp for owed in await ledger.lease_owed("worker", 2_000, 500, 10)] == [promoted]
+        await ledger.settle_owed([promoted])
+        assert await ledger.lease_owed("worker", 9_000, 500, 10) == []
+
+    async def test_answers_that_were_replaced_before_they_were_settled_are_not_skipped(
+        self, ledger: RsvpLedger, put_event: PutEvent
+    ) -> None:
+        await put_event(EVENT)
+        await ledger.claim(EVENT)
+        given = [rsvp("anna", status, at=at) for at, status in enumerate(("interested", "going", "declined"), 1)]
+        for one in given:
+            assert await ledger.append([one], [True]) == AppendResult(1)
+        [owed] = await ledger.lease_owed("worker", 1_000, 500, 10)
+        assert (owed.rsvp, owed.earlier) == (given[2], tuple(given[:2]))
+        await ledger.settle_owed([given[2]])
+        last = rsvp("anna", "going", at=4)
+        await ledger.append([last], [True])
+        [owed] = await ledger.lease_owed("worker", 9_000, 500, 10)
+        assert (owed.rsvp, owed.earlier) == (last, ())
+        for at in range(5, 40):
+            await ledger.append([rsvp("anna", "going", at=at)], [True])
+        [owed] = await ledger.lease_owed("worker", 20_000, 500, 10)
+        assert [one.at_ms for one in owed.earlier] == list(range(23, 39)), "sixteen, the newest"
 
     async def test_owed_news_is_leased_to_one_worker_until_settled(self, ledger: RsvpLedger) -> None:
         answers = [rsvp(f"user{n}", "interested") for n in range(6)]

@@ -4,11 +4,13 @@ import pytest
 
 from cluster.kernel.errors import FlowError
 from storage.records import AppendResult
+from tests.storage.contract_analytics import AnalyticsContract
 from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, message
 from tests.storage.contract_memberships import MembershipsContract
 from tests.storage.contract_notifications import NotificationsContract, PutUser
 from tests.storage.contract_outbox import OutboxContract
 from tests.storage.contract_rsvp_ledger import PutEvent, RsvpLedgerContract
+from tests.support.memory_analytics import MemoryAnalytics
 from tests.support.memory_storage import (
     MemoryChatLog,
     MemoryMemberships,
@@ -54,6 +56,12 @@ class TestMemoryOutbox(OutboxContract):
     @pytest.fixture
     def outbox(self) -> MemoryOutbox:
         return MemoryOutbox()
+
+
+class TestMemoryAnalytics(AnalyticsContract):
+    @pytest.fixture
+    def analytics(self) -> MemoryAnalytics:
+        return MemoryAnalytics()
 
 
 async def test_a_fault_before_stores_nothing_and_one_after_stores_all() -> None:

@@ -22,6 +22,7 @@ class MemoryRsvpLedger:
         self._events: dict[str, EventHead] = {}
         self._rows: dict[_Row, Rsvp] = {}
         self._owed: dict[_Row, int] = {}
+        self._earlier: dict[_Row, tuple[Rsvp, ...]] = {}
 
     async def put_event(
         self,
@@ -97,9 +98,13 @@ class MemoryRsvpLedger:
             if holder is not None:
                 continue  # this very batch gave the seat on before: a second writing of it finds its own end
             self._rows[row] = rsvp
-            self._owed.pop(row, None)
+            was_owed = self._owed.pop(row, None) is not None
+            earlier = self._earlier.pop(row, ())
             if owes:
                 self._owed[row] = 0
+                if was_owed and current is not None:
+                    before = msgspec.structs.replace(current, seat=None, place=None, promoted=False)
+                    self._earlier[row] = (*earlier, before)[-16:]
         return AppendResult(len(rsvps))
 
     def _holder(self, rsvp: Rsvp) -> Rsvp | None:
@@ -128,7 +133,7 @@ class MemoryRsvpLedger:
         free = [row for row, until in self._owed.items() if until <= now_ms][:limit]
         for row in free:
             self._owed[row] = now_ms + lease_ms
-        return [OwedRsvp(self._rows[row]) for row in free]
+        return [OwedRsvp(self._rows[row], self._earlier.get(row, ())) for row in free]
 
     async def settle_owed(self, rsvps: Sequence[Rsvp]) -> None:
         check_batch(rsvps)
@@ -137,3 +142,4 @@ class MemoryRsvpLedger:
             row = (rsvp.event_id, rsvp.user_id)
             if self._rows.get(row) == rsvp:
                 self._owed.pop(row, None)
+                self._earlier.pop(row, None)

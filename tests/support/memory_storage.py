@@ -1,11 +1,13 @@
 """Storage in memory, for tests that need no database. Each part is held to the same contract suite as the real one."""
 
-from storage.ports import ChatLog, Memberships, Notifications, Outbox, RsvpLedger
+from storage.ports import Analytics, ChatLog, Memberships, Notifications, Outbox, RsvpLedger
+from tests.support.memory_analytics import MemoryAnalytics
 from tests.support.memory_chat_log import MemoryChatLog, MemoryMemberships
 from tests.support.memory_notifications import MemoryNotifications, MemoryOutbox
 from tests.support.memory_rsvp_ledger import MemoryRsvpLedger
 
 __all__ = [
+    "MemoryAnalytics",
     "MemoryChatLog",
     "MemoryMemberships",
     "MemoryNotifications",
@@ -24,8 +26,12 @@ class MemoryStorage:
         self.rsvps = MemoryRsvpLedger()
         self.notifications = MemoryNotifications()
         self.outbox = MemoryOutbox()
+        self.analytics = MemoryAnalytics()
 
 
-def _held_to_the_ports(storage: MemoryStorage) -> tuple[ChatLog, Memberships, RsvpLedger, Notifications, Outbox]:
+def _held_to_the_ports(
+    storage: MemoryStorage,
+) -> tuple[ChatLog, Memberships, RsvpLedger, Notifications, Outbox, Analytics]:
     """Checked by mypy alone."""
-    return storage.chat_log, storage.memberships, storage.rsvps, storage.notifications, storage.outbox
+    ledgers = (storage.chat_log, storage.memberships, storage.rsvps)
+    return *ledgers, storage.notifications, storage.outbox, storage.analytics

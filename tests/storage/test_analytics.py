@@ -1,0 +1,40 @@
+"""Analytics on real MongoDB: the contract, that rows expire, and that training learns the same of an answer."""
+
+import pytest
+
+from serve_apps.contracts import ACTION_WEIGHTS
+from storage.analytics import ACTION_OF_STATUS, KEPT_MS, MongoAnalytics
+from storage.dates import to_date
+from storage.records import Rsvp
+from storage.rsvps import MongoRsvpLedger
+from storage.training_data import MongoTrainingData
+from tests.conftest import OpenDatabase
+from tests.storage.contract_analytics import AnalyticsContract, event
+
+pytestmark = pytest.mark.storage
+
+
+class TestMongoAnalytics(AnalyticsContract):
+    @pytest.fixture
+    async def analytics(self, open_database: OpenDatabase) -> MongoAnalytics:
+        return MongoAnalytics(await open_database("analytics_events"))
+
+
+async def test_what_training_reads_of_an_answer_is_what_analytics_holds(open_database: OpenDatabase) -> None:
+    database = await open_database("analytics_events", "rsvps")
+    for number, status in enumerate(ACTION_OF_STATUS):
+        rsvp = Rsvp(event_id="e", user_id=f"u{number}", status=status, epoch=0, at_ms=number)
+        await MongoRsvpLedger(database).append([rsvp], [True])
+        await MongoAnalytics(database).record([event(f"{number}", action=status)])
+    learned = [row.action async for page in MongoTrainingData(database).interactions() for row in page]
+    rows = await database.collection("analytics_events").find({}, limit=10, sort=[("_id", 1)])
+    assert [row["action"] for row in rows] == learned
+    assert set(learned) <= ACTION_WEIGHTS.keys()
+
+
+async def test_rows_expire(open_database: OpenDatabase) -> None:
+    rows = (await open_database("analytics_events")).collection("analytics_events")
+    await MongoAnalytics(await open_database()).record([event("a")])
+    [row] = await rows.find({}, limit=2)
+    assert row["expires_at"] == to_date(event("a").at_ms + KEPT_MS)
+    assert any(index.get("expireAfterSeconds") == 0 for index in await rows.indexes())
