@@ -5,11 +5,17 @@ the caller's own copy; after `invalidate` this process never returns the old val
 Redis message takes. When Redis is away memory forgets everything it held and keeps new values for `lonely_ttl_s` alone,
 so a lost message matters no longer than that. Redis down means slower, never wrong. It holds nothing that exists
 nowhere else.
+
+Whoever changes a value does it inside `changing`: the old value is gone from Redis before the change begins, so that a
+process which dies over it leaves no old value behind. And each process that is new or has lost touch with Redis begins
+a new generation when it hears Redis, and reads nothing there before: somebody may have died whose invalidation never
+arrived. See docs/decisions/0012.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,9 +26,11 @@ from cluster.kernel.errors import OVERLOADED, FlowError
 from cluster.kernel.ids import new_id
 from cluster.kernel.tasks import TaskOwner
 from storage.memory_level import MemoryLevel
-from storage.redis_client import RedisClient
+from storage.redis_client import Found, RedisClient
 
 _CHANNEL: Final = "flow:invalidate"
+_EVERYTHING: Final = b""
+"""The message that invalidates whatever anybody holds."""
 _MOST_LOADS: Final = 1_000
 _MOST_PENDING: Final = 10_000
 _FIRST_WAIT_S: Final = 0.1
@@ -46,20 +54,23 @@ def recommendations_cache_key(user_id: str) -> str:
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """What lies in Redis: the value and the wall time it is good until, so that memory does not keep it longer."""
+    """What lies in Redis: the value, the wall time it is good until, so that memory does not keep it longer, and the
+    generation that was seen before it was loaded."""
 
     expires_ms: int
     value: msgspec.Raw
+    generation: bytes = b""
 
 
-def _decode(stored: bytes | None) -> _Kept | None:
-    """None too for what another build wrote in another form: it is loaded anew."""
-    if stored is None:
+def _decode(found: Found | None) -> _Kept | None:
+    """None too for what is of an older generation, or what another build wrote in another form: it is loaded anew."""
+    if found is None or found.value is None:
         return None
     try:
-        return msgspec.msgpack.decode(stored, type=_Kept)
+        kept = msgspec.msgpack.decode(found.value, type=_Kept)
     except msgspec.DecodeError:
         return None
+    return kept if kept.generation == found.generation else None
 
 
 @dataclass(slots=True)
@@ -129,8 +140,8 @@ class Cache:
 
     async def _fly(self, key: str, load: Load, ttl_s: float, flight: _Flight) -> bytes | None:
         try:
-            found = None if self._redis is None or key in self._pending else await self._redis.read(key)
-            kept = None if found is None else _decode(found.value)
+            found = await self._read(key)
+            kept = _decode(found)
             if kept is not None:
                 self._counts["redis_hits"] += 1
                 value, left_s = bytes(kept.value), (kept.expires_ms - self._clock.now_ms()) / 1000
@@ -140,8 +151,10 @@ class Cache:
                 if loaded is None:
                     return None
                 value, left_s = msgspec.msgpack.encode(loaded), ttl_s
+                if found is not None and found.is_held:
+                    return value  # it may be the old one, and nobody would say when it is
                 if self._redis is not None and found is not None and flight.fresh:
-                    kept = _Kept(self._clock.now_ms() + round(ttl_s * 1000), msgspec.Raw(value))
+                    kept = _Kept(self._clock.now_ms() + round(ttl_s * 1000), msgspec.Raw(value), found.generation)
                     await self._redis.put(key, msgspec.msgpack.encode(kept), round(ttl_s * 1000), found.stamp)
             if flight.fresh:
                 self._memory.put(key, value, left_s if self._listening else min(left_s, self._lonely_ttl_s))
@@ -150,8 +163,25 @@ class Cache:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
+    async def _read(self, key: str) -> Found | None:
+        """None when Redis cannot be asked, or cannot be believed."""
+        if self._redis is None or not self._listening or key in self._pending:
+            return None
+        return await self._redis.read(key)
+
+    @asynccontextmanager
+    async def changing(self, *keys: str) -> AsyncIterator[None]:
+        """Around the change of these values in the database. Whether it succeeds or not, they are loaded anew."""
+        self._forget(keys)
+        if self._redis is not None:
+            await self._redis.hold(keys, new_id(), _CHANNEL, msgspec.msgpack.encode(keys))
+        try:
+            yield
+        finally:
+            await self.invalidate(*keys)
+
     async def invalidate(self, *keys: str) -> None:
-        """The values changed: call it after the change is durable."""
+        """The values changed, and the change is durable. What may be cut off half-way belongs inside `changing`."""
         if not keys:
             return
         self._forget(keys)
@@ -190,10 +220,13 @@ class Cache:
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
-    def _subscribed(self) -> None:
-        """Messages sent while nobody listened here are lost, so everything held from before is in doubt."""
+    async def _subscribed(self) -> bool:
+        """Messages sent while nobody listened here are lost, and so are those of whoever died meanwhile, so everything
+        from before is in doubt, here and in Redis."""
+        assert self._redis is not None
         self._forget_all()
-        self._listening = True
+        self._listening = await self._redis.begin_generation(new_id(), _CHANNEL, _EVERYTHING)
+        return self._listening
 
     def _tell_later(self, redis: RedisClient) -> None:
         if self._teller is None or self._teller.done():

@@ -2,10 +2,11 @@
 
 It promises short timeouts and a bounded pool, and that Redis being away is an answer, not an exception: `read` says
 that it does not know, the others say that they did not. A stamp beside each key guards against a slow loader: whoever
-changes a value leaves a new stamp, and a value is kept only while the stamp is the one seen before it was loaded.
+changes a value leaves a new stamp, and a value is kept only while the stamp is the one seen before it was loaded. While
+a change is under way the stamp is a held one, and nothing is kept. A generation guards all keys at once.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
@@ -19,10 +20,13 @@ from cluster.kernel.errors import START_FAILED, FlowError
 _AWAY: Final = (RedisError, OSError, TimeoutError)
 _LISTEN_POLL_S: Final = 1.0
 _STAMP_MS: Final = 120_000
-"""Longer than any load may take."""
+"""Longer than any load or change may take."""
+_HELD: Final = "held:"
+_GENERATION: Final = "flow:cache:generation"
 
 _PUT_IF_UNCHANGED: Final = """
-if (redis.call('GET', KEYS[2]) or '') == ARGV[1] then
+local stamp = redis.call('GET', KEYS[2]) or ''
+if stamp == ARGV[1] and string.sub(stamp, 1, 5) ~= 'held:' then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 return 1
@@ -34,6 +38,12 @@ class Found(NamedTuple):
 
     value: bytes | None
     stamp: bytes
+    generation: bytes
+
+    @property
+    def is_held(self) -> bool:
+        """A change is under way, or its author died over it."""
+        return self.stamp.startswith(_HELD.encode())
 
 
 class RedisClient:
@@ -59,17 +69,28 @@ class RedisClient:
     async def read(self, key: str) -> Found | None:
         """None when Redis is away."""
         try:
-            value, stamp = await self._redis.mget(key, _stamp_key(key))
+            value, stamp, generation = await self._redis.mget(key, _stamp_key(key), _GENERATION)
         except _AWAY:
             self.failures += 1
             return None
-        return Found(value, stamp or b"")
+        return Found(value, stamp or b"", generation or b"")
 
     async def put(self, key: str, value: bytes, ttl_ms: int, stamp: bytes) -> bool:
         """Keep the value unless the key was invalidated since `stamp` was read."""
         return await self._did(
             self._redis.eval(_PUT_IF_UNCHANGED, 2, key, _stamp_key(key), stamp, value, max(1, ttl_ms))
         )
+
+    async def begin_generation(self, generation: str, channel: str, message: bytes) -> bool:
+        """Whatever lies here from before counts no more, and the listeners of `channel` are told."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.set(_GENERATION, generation)
+        pipeline.publish(channel, message)
+        return await self._did(pipeline.execute())
+
+    async def hold(self, keys: Sequence[str], stamp: str, channel: str, message: bytes) -> bool:
+        """Like `invalidate`, and nothing is kept under the keys until they are invalidated, or for two minutes."""
+        return await self.invalidate(keys, _HELD + stamp, channel, message)
 
     async def invalidate(self, keys: Sequence[str], stamp: str, channel: str, message: bytes) -> bool:
         """Remove the keys, leave `stamp` beside them and tell the listeners of `channel`; all of it or nothing."""
@@ -91,8 +112,8 @@ class RedisClient:
             return False
         return True
 
-    async def messages(self, channel: str, on_subscribed: Callable[[], None]) -> AsyncIterator[bytes]:
-        """What is published from `on_subscribed` on, until the connection is lost; then the iterator ends.
+    async def messages(self, channel: str, on_subscribed: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+        """What is published from `on_subscribed` on, until that says False or the connection is lost; then it ends.
 
         A connection that is lost without a word is found by pings, within about three seconds.
         """
@@ -108,7 +129,8 @@ class RedisClient:
                         continue
                     silent = 0
                     if message["type"] == "subscribe":
-                        on_subscribed()
+                        if not await on_subscribed():
+                            return
                     elif message["type"] == "message":
                         yield bytes(message["data"])
         except _AWAY:
@@ -120,5 +142,4 @@ class RedisClient:
 
 
 def _stamp_key(key: str) -> str:
-    """The braces keep it on the same node of a Redis cluster as its key."""
     return f"{{{key}}}:stamp"

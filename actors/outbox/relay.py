@@ -150,7 +150,7 @@ class OutboxRelay:
         """
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - logged with its trace; the other documents must go on
+        except Exception as error:
             if isinstance(error, FlowError) and error.kind.retryable:
                 raise
             self._counts["failed"] += 1
