@@ -43,7 +43,7 @@ from storage.records import Message, RoomHead
 class ChatRoom:
     """The state of one room and its `Machine`."""
 
-    __slots__ = ("epoch", "key", "limits", "members", "room", "seq", "window")
+    __slots__ = ("epoch", "key", "limits", "members", "newest_ms", "room", "seq", "window")
 
     def __init__(self, room: Room, head: RoomHead, limits: RoomLimits) -> None:
         self.room = room
@@ -52,6 +52,8 @@ class ChatRoom:
         self.seq = head.seq
         self.limits = limits
         self.window = ChatWindow(head.window, limits.window_messages, limits.window_bytes)
+        self.newest_ms = head.window[-1].at_ms if head.window else 0
+        """When the newest message was sent: a clock that is set back does not make a later one look older."""
         self.members: dict[str, int] = {}
         """Known members and until when they are taken for such (ms); the least recently added first."""
 
@@ -80,8 +82,8 @@ class ChatRoom:
 
     def _membership_needs(self, envelope: Envelope, facts: Facts) -> Sequence[Fact]:
         user = envelope.user
-        if self.members.get(user, 0) > envelope.now_ms:
-            return ()
+        if 0 < self.members.get(user, 0) - envelope.now_ms <= self.limits.membership_known_ms:
+            return ()  # further ahead it is the clock that was set back
         if self.room.people is not None:
             if user not in self.room.people:
                 raise FlowError(NOT_A_MEMBER)
@@ -144,10 +146,11 @@ class ChatRoom:
             epoch=self.epoch,
             user_id=envelope.user,
             text=body.text,
-            at_ms=envelope.now_ms,
+            at_ms=max(envelope.now_ms, self.newest_ms),
             client_message_id=body.client_message_id,
         )
         self.seq = message.seq
+        self.newest_ms = message.at_ms
         self.window.add(message)
         return Effects(
             SentMessage(id=message.id, seq=message.seq, epoch=message.epoch, ts=message.at_ms),

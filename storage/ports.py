@@ -81,8 +81,9 @@ class RsvpLedger(Protocol):
         """Take the event room: epoch up by one, durably, then counts, seats and line. EVENT_NOT_FOUND."""
 
     async def append(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
-        """Replace each person's row, in order, durably. "fenced" when a row carries a newer epoch, "position" when the
-        seat or place is held by another person. The same rsvp written again counts as stored."""
+        """Replace each person's row, in order, durably. "fenced" when a newer epoch owns the event or a row, or the
+        event is gone; "position" when the seat or place is held by another person. The same rsvp written again counts
+        as stored."""
 
     async def rsvp(self, event_id: str, user_id: str) -> Rsvp | None: ...
 

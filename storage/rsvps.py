@@ -3,7 +3,7 @@
 Used by hosts and by the relay that tells people. Unique (event, seat) and (event, place) make overselling impossible
 whoever writes. A row is replaced only by an owner of the same or a newer epoch. And after a batch is durable the epochs
 of its events are read again: when none is newer, any later owner claims after these rows and so counts them; when one
-is newer the batch is answered "fenced". It never chooses a seat.
+is newer, or the event is gone, the batch is answered "fenced". It never chooses a seat.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ from storage.leases import OWED, lease_owed
 from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
 
 _MOST_EARLIER: Final = 16
+_GONE: Final = float("inf")
+"""In the place of the epoch of an event that was deleted: its owner finds out when it claims it again."""
 
 
 class MongoRsvpLedger:
@@ -35,7 +37,7 @@ class MongoRsvpLedger:
             return result
         epochs = await self._heads.epochs(list({rsvp.event_id for rsvp in stored}))
         for index, rsvp in enumerate(stored):
-            if epochs.get(rsvp.event_id, 0) > rsvp.epoch:
+            if epochs.get(rsvp.event_id, _GONE) > rsvp.epoch:
                 return AppendResult(index, "fenced")
         return result
 

@@ -260,6 +260,31 @@ def test_a_known_member_is_not_known_for_ever(log: Log) -> None:
         decide(room, Envelope(send(key="k2"), PEOPLE[0], now_ms=2 + LIMITS.membership_known_ms), log.find)
 
 
+def sent_at(room: ChatRoom, log: Log, key: str, now_ms: int) -> int:
+    effects = decide(room, Envelope(send(key=key), PEOPLE[0], now_ms=now_ms), log.find)
+    log.messages += effects.rows  # type: ignore[arg-type]
+    assert effects.reply.ts == log.messages[-1].at_ms
+    return log.messages[-1].at_ms
+
+
+def test_a_clock_that_jumps_makes_no_later_message_look_older(log: Log) -> None:
+    room = room_of(log)
+    assert [sent_at(room, log, f"k{n}", now) for n, now in enumerate((500, 100, 900, 1))] == [500, 500, 900, 900]
+    room.window.shrink(0, 0)
+    assert sent_at(room, log, "k4", 2) == 900, "not even when the window is gone"
+    assert sent_at(room_of(log), log, "k5", 3) == 900, "nor on another owner"
+    assert sent_at(room, log, "k6", 901) == 901
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_a_member(log: Log) -> None:
+    room = room_of(log)
+    decide(room, Envelope(send(), PEOPLE[0], now_ms=10_000_000), log.find)
+    log.members.remove(PEOPLE[0])
+    with pytest.raises(FlowError) as caught:
+        decide(room, Envelope(send(key="k2"), PEOPLE[0], now_ms=5_000), log.find)
+    assert caught.value.kind is NOT_A_MEMBER
+
+
 def test_typing_is_told_to_others_at_once_and_leaves_no_gap(log: Log) -> None:
     effects = decide(room_of(log), Envelope(Typing(is_typing=True), PEOPLE[0], "c9"), log.find)
     (told,) = effects.fan_outs

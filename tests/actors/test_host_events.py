@@ -232,3 +232,35 @@ async def test_a_watcher_that_was_away_gets_the_fresh_snapshot(world: World) -> 
     assert [delivery.body["attending"] for delivery in resumed.missed] == [1]
     await rsvp(other, BOB, "going")
     await edge.until(lambda: edge.seqs(EVENT) == [resumed.seq + 1])
+
+
+async def test_an_answer_to_an_event_that_was_deleted_meanwhile_is_refused_and_told(world: World) -> None:
+    """Nobody told the room: it finds out by the write, and says so to everybody who asks."""
+    await world.events.put(EVENT_ID, capacity=1)
+    host = world.host()
+    edge = Edge(host, world.clock)
+    await watch(edge)
+    assert (await rsvp(edge, ALICE, "going")).status == "going"
+    await world.events.delete(EVENT_ID)
+    answers = await asyncio.gather(*(begin(edge, who, "going") for who in (BOB, CAROL, DAVE)), return_exceptions=True)
+    assert [getattr(answer, "kind", answer) for answer in answers] == [EVENT_NOT_FOUND] * 3
+    assert edge.moved == [EVENT], "whoever watches asks again, and is told"
+    assert (await row(world, ALICE)).status == "going"
+    assert host.statistics()["waiting"] == 0
+    assert host.statistics()["active"] == 0
+
+
+async def test_an_event_without_a_limit_may_get_one_and_one_with_a_limit_lose_it(world: World) -> None:
+    await world.events.put(EVENT_ID)
+    edge = Edge(world.host(), world.clock)
+    assert (await rsvp(edge, ALICE, "going")).status == "going"
+    assert (await rsvp(edge, BOB, "going")).status == "going"
+    await world.events.put(EVENT_ID, capacity=1)
+    await edge.ask(EVENT, "event.changed", DAVE)
+    assert (await rsvp(edge, CAROL, "going")).status == "waiting"
+    assert (await rsvp(edge, ALICE, "declined")).attending == 1, "still as many as there are places"
+    assert (await row(world, CAROL)).status == "waiting"
+    await world.events.put(EVENT_ID)
+    await edge.ask(EVENT, "event.changed", DAVE)
+    assert (await rsvp(edge, CAROL, "going")).status == "going", "the line was served before this was decided"
+    assert (await row(world, CAROL)).promoted

@@ -83,6 +83,7 @@ class RsvpLedgerContract:
 
     async def test_a_held_seat_or_place_stops_the_batch_there(self, ledger: RsvpLedger, put_event: PutEvent) -> None:
         await put_event(EVENT, capacity=5)
+        await put_event(OTHER)
         await append(ledger, rsvp("anna", seat=1), rsvp("ben", "waiting", place=1))
         batch = [rsvp("carl", seat=2), rsvp("dora", seat=1), rsvp("emil", seat=3)]
         assert await append(ledger, *batch) == AppendResult(1, "position")
@@ -142,6 +143,9 @@ class RsvpLedgerContract:
         await asyncio.gather(*(sell(owner) for owner in range(4)))
         head = await ledger.claim(EVENT)
         assert (head.attending, head.taken) == (5, (1, 2, 3, 4, 5))
+
+    async def test_an_event_that_is_gone_takes_no_answer(self, ledger: RsvpLedger) -> None:
+        assert await append(ledger, rsvp("anna")) == AppendResult(0, "fenced")
 
     async def test_who_was_promoted_is_known_for_it(self, ledger: RsvpLedger, put_event: PutEvent) -> None:
         await put_event(EVENT, capacity=1)

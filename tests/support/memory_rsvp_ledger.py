@@ -80,7 +80,7 @@ class MemoryRsvpLedger:
         result = self._append(rsvps, owed)
         for index, rsvp in enumerate(rsvps[: result.stored]):
             event = self._events.get(rsvp.event_id)
-            if event is not None and event.epoch > rsvp.epoch:
+            if event is None or event.epoch > rsvp.epoch:
                 result = AppendResult(index, "fenced")
                 break
         await self.faults.after(fault)
