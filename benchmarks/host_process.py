@@ -1,4 +1,4 @@
-"""One host in a process of its own, without a cluster around it: what `HostActor` runs, on a MongoDB of the caller's.
+"""One host in a process of its own, without a cluster around it: real rules, storage and link, on the caller's MongoDB.
 
 Cases that look at a single host use it. The parent asks for the host's numbers through a pipe; `longest_stall_ms` is
 the longest time since the last question in which the host's loop did not come round.
@@ -11,62 +11,69 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import psutil
 import uvloop
 
+from actors.host import Host
 from actors.limits import HostLimits
+from actors.ports import HostPorts
 from cluster.kernel.clock import SystemClock
+from cluster.kernel.collector import QuietCollector
+from cluster.kernel.tasks import TaskOwner
 from cluster.link.pool import HostLinks
-from cluster.run.host_parts import HostParts
-from cluster.run.process import ProcessPlan
-from cluster.run.secrets import Secrets
-from cluster.run.settings import Settings
-from storage.open import Storage, open_storage
+from cluster.link.server import LinkServer
+from cluster.placement.view import Member, View
+from cluster.run.event_reader import StoredEvents
+from storage.open import open_storage
 from storage.settings import StorageSettings
 
-SECRET = "benchmark " * 4
+SECRET = b"benchmark " * 4
+NAME, INCARNATION = "host-0", "benchmark"
 _TICK_S = 0.005
 
 
-def plan_for(uri: str, database: str, limits: HostLimits) -> ProcessPlan:
-    return ProcessPlan(
-        name="host-0",
-        kind="host",
-        settings=Settings(actors=limits),
-        secrets=Secrets(jwt_secret=SECRET, cluster_secret=SECRET),
-        storage=StorageSettings(uri=uri, database=database),
-        models_directory=Path(),
-        logs_directory=Path(),
-        port=0,
-        link_host="127.0.0.1",
-    )
-
-
-def _serve(plan: ProcessPlan, pipe: Connection) -> None:
+def _serve(settings: StorageSettings, limits: HostLimits, pipe: Connection) -> None:
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(_host(plan, pipe))
+        uvloop.run(_host(settings, limits, pipe))
 
 
-async def _host(plan: ProcessPlan, pipe: Connection) -> None:
-    parts = HostParts(plan, "benchmark")
-    await parts.start()
+async def _host(settings: StorageSettings, limits: HostLimits, pipe: Connection) -> None:
+    clock, tasks = SystemClock(), TaskOwner(NAME)
+    storage = await open_storage(settings, clock)
+    ports = HostPorts(
+        storage.chat_log,
+        storage.memberships,
+        storage.rsvps,
+        storage.notifications,
+        storage.users,
+        StoredEvents(storage.events),
+    )
+    host = Host(NAME, INCARNATION, ports, limits, clock, tasks)
+    server = LinkServer(secret=SECRET, name=NAME, incarnation=INCARNATION, service=host)
+    address, port = await server.start("127.0.0.1")
+    view = View(1, (Member(NAME, "host", INCARNATION, f"{address}:{port}", "node"),))
+    host.start()
+    host.apply_view(view)
+    collector = asyncio.create_task(QuietCollector(clock).run())
     stalls = [0.0]
     watch = asyncio.create_task(_watch(stalls))
     asked = asyncio.Event()
     asyncio.get_running_loop().add_reader(pipe.fileno(), asked.set)
-    pipe.send({})
+    pipe.send(view)
     while True:
         await asked.wait()
         asked.clear()
         if pipe.recv() == "stop":
             break
-        pipe.send({**parts.statistics()["Host"], "longest_stall_ms": round(stalls[0] * 1000, 1)})
+        pipe.send({**host.statistics(), "longest_stall_ms": round(stalls[0] * 1000, 1)})
         stalls[0] = 0.0
     watch.cancel()
-    await parts.stop()
+    collector.cancel()
+    await server.stop()
+    await host.stop()
+    await storage.close()
 
 
 async def _watch(stalls: list[float]) -> None:
@@ -77,11 +84,10 @@ async def _watch(stalls: list[float]) -> None:
 
 
 class HostProcess:
-    def __init__(self, process: psutil.Process, pipe: Connection, links: HostLinks, storage: Storage) -> None:
+    def __init__(self, process: psutil.Process, pipe: Connection, links: HostLinks) -> None:
         self._process = process
         self._pipe = pipe
         self.links = links
-        self.storage = storage
 
     def resident_bytes(self) -> int:
         return int(self._process.memory_info().rss)
@@ -107,24 +113,21 @@ class _Connected:
 
 @asynccontextmanager
 async def host_process(uri: str, database: str, limits: HostLimits) -> AsyncIterator[HostProcess]:
-    """A running host, its storage, and a link to it."""
-    plan = plan_for(uri, database, limits)
+    """A running host and a link to it."""
+    settings = StorageSettings(uri=uri, database=database)
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(plan, theirs))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(settings, limits, theirs))
     process.start()
-    await asyncio.to_thread(ours.recv)
-    storage = await open_storage(plan.storage, SystemClock())
+    theirs.close()
+    view = await asyncio.to_thread(ours.recv)
     heard = _Connected()
-    links = HostLinks(secret=SECRET.encode(), name="edge-0", incarnation="benchmark", listener=heard)
-    view = await storage.view_store.load()
-    assert view is not None
+    links = HostLinks(secret=SECRET, name="edge-0", incarnation="benchmark", listener=heard)
     links.apply(view)
     await heard.is_connected.wait()
     try:
-        yield HostProcess(psutil.Process(process.pid), ours, links, storage)
+        yield HostProcess(psutil.Process(process.pid), ours, links)
     finally:
         await links.close()
-        await storage.close()
         ours.send("stop")
         await asyncio.to_thread(process.join, 20)
         process.kill()
