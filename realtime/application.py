@@ -20,9 +20,8 @@ from realtime.admission import Admission
 from realtime.deliveries import Deliveries
 from realtime.engine.port import Ack, Connection, Handshake
 from realtime.expiry import ExpiryWatch
-from realtime.namespaces import chat, events, notifications
-from realtime.namespaces.common import Admit, Answer, Handler, Services, refresh
-from realtime.namespaces.persistence import attach_step, persist
+from realtime.namespaces import chat, coming_back, events, notifications
+from realtime.namespaces.common import Admit, Afterwards, Answer, Handler, Services, refresh
 from realtime.protocol import (
     AUTH_REFRESH,
     EVENTS,
@@ -49,13 +48,8 @@ _RETRY_MS: Final = 200
 _UNKNOWN: Final = "unknown"
 
 
-async def _admit_to_chat(services: Services, connection: Connection, person: Person, request: ConnectRequest) -> None:
-    if not person.socket.is_attached:
-        await persist(services, connection, [attach_step(services, person)])
-
-
 _ADMISSIONS: Final[dict[str, Admit]] = {
-    "/chat": _admit_to_chat,
+    "/chat": coming_back.admit,
     "/events": events.admit,
     "/notifications": notifications.admit,
 }
@@ -97,17 +91,30 @@ class EdgeApplication:
             self._expiry.watch(socket)
         connection.state = person = Person(socket)
         try:
-            await _ADMISSIONS[connection.namespace](self._services, connection, person, request)
+            afterwards = await _ADMISSIONS[connection.namespace](self._services, connection, person, request)
         except BaseException:  # refused or given up alike, nothing of it may stay
-            self._services.subscriptions.disconnect(connection)
+            self._forget(connection)
             if self._sockets.refused(socket):
                 self._detach(person)
             raise
         self._sockets.admitted(socket, connection)
+        if afterwards is not None:
+            self._begin(connection, afterwards)
+
+    def _begin(self, connection: Connection, afterwards: Afterwards) -> None:
+        """It runs for the first time once this loop turn is over: the client has been told by then."""
+        try:
+            _ = self._requests.start("afterwards", afterwards())
+        except RuntimeError:
+            connection.close(OVERLOADED)
+
+    def _forget(self, connection: Connection) -> None:
+        self._services.subscriptions.disconnect(connection)
+        self._services.deliveries.untrack(connection)
 
     def disconnected(self, connection: Connection, reason: str) -> None:
         person: Person = connection.state
-        self._services.subscriptions.disconnect(connection)
+        self._forget(connection)
         if self._sockets.leave(person.socket, connection):
             self._detach(person)
 

@@ -6,7 +6,7 @@ only in the namespace of the key's kind and that a skipped connection does not g
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -16,11 +16,13 @@ from actors.messages import NOTE_UNWATCH, Batch, Delivery, Unwatch
 from cluster.kernel.errors import FlowError
 from cluster.kernel.ids import Key
 from cluster.kernel.wire import decode
-from realtime.engine.port import Connection, Engine
+from realtime.engine.port import Connection, EncodedEvent, Engine
+from realtime.offsets import Offsets
 from realtime.router import Links
 from realtime.subscriptions import Subscriptions
 
 _NAMESPACES: Final = {"chat": "/chat", "event": "/events", "topic": "/events", "user": "/notifications"}
+_CHAT_PREFIX: Final = "chat/"
 _KEYS_A_NOTE: Final = 256
 
 
@@ -38,6 +40,8 @@ class Deliveries:
     def __init__(self, links: Links, resume: Callable[[str], None]) -> None:
         self._links = links
         self._resume = resume
+        self._tracked: dict[Connection, Offsets] = {}
+        self.recoveries: Counter[str] = Counter()
         self._left: set[str] = set()
         self._is_due = False
         self._batches = 0
@@ -50,6 +54,18 @@ class Deliveries:
         for delivery in decode(body, Batch).deliveries:
             self.subscriptions.deliver(delivery)
 
+    # --- connection state recovery ------------------------------------------------------------------------------------
+
+    def track(self, connection: Connection, offsets: Offsets) -> None:
+        """From now on this connection's chat events carry where it is; until `untrack`."""
+        self._tracked[connection] = offsets
+
+    def untrack(self, connection: Connection) -> None:
+        self._tracked.pop(connection, None)
+
+    def offsets_of(self, connection: Connection) -> Offsets | None:
+        return self._tracked.get(connection)
+
     # --- the outlet of the subscriptions ------------------------------------------------------------------------------
 
     def send(self, connections: Collection[Connection], delivery: Delivery) -> None:
@@ -59,7 +75,23 @@ class Deliveries:
         self._events += 1
         self._receivers += len(connections)
         event = self.engine.encode(namespace_of(delivery.key), delivery.name, delivery.body)
+        if self._tracked and delivery.seq and delivery.key.startswith(_CHAT_PREFIX):
+            receivers = self._send_tracked(receivers, delivery, event)
         self.engine.broadcast(receivers, event)
+
+    def _send_tracked(
+        self, receivers: Iterable[Connection], delivery: Delivery, event: EncodedEvent
+    ) -> list[Connection]:
+        """Send to those whose clients keep offsets, each with its own; returns the others."""
+        others = []
+        room_id = delivery.key.removeprefix(_CHAT_PREFIX)
+        for connection in receivers:
+            offsets = self._tracked.get(connection)
+            if offsets is None:
+                others.append(connection)
+            else:
+                connection.send(event, offsets.move(room_id, delivery.seq))
+        return others
 
     def resume(self, key: str) -> None:
         self._resume(key)
@@ -98,4 +130,10 @@ class Deliveries:
                 links[identity].note(NOTE_UNWATCH, Unwatch(keys=tuple(keys[start : start + _KEYS_A_NOTE])))
 
     def statistics(self) -> dict[str, float]:
-        return {"batches": self._batches, "events_sent": self._events, "event_receivers": self._receivers}
+        return {
+            "batches": self._batches,
+            "events_sent": self._events,
+            "event_receivers": self._receivers,
+            "connections_recoverable": len(self._tracked),
+            **{f"connections_{what}": count for what, count in self.recoveries.items()},
+        }

@@ -41,6 +41,7 @@ from realtime.http.settings import ApiSettings
 from realtime.limits import EdgeLimits
 from realtime.metrics import EdgeMetrics
 from realtime.namespaces.common import Services
+from realtime.offsets import PidSigner
 from realtime.passwords import PasswordService
 from realtime.recovery import Recovery
 from realtime.router import Router
@@ -126,6 +127,9 @@ class Edge:
             limits=self._settings.limits,
             clock=self._clock,
             tasks=self._tasks,
+            deliveries=self._deliveries,
+            pids=PidSigner(self._settings.tokens.secret, self._settings.tokens.previous_secret),
+            resuming=asyncio.Semaphore(self._settings.limits.max_rooms_resuming),
         )
         self._application = EdgeApplication(services, self._admission, self._sockets, self._deliveries, self._expiry)
         self._forwarder = Forwarder(self.name, lambda: self._watcher.view)

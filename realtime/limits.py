@@ -65,6 +65,19 @@ class EdgeLimits:
     resume_timeout_s: float = 10.0
     max_resumes_in_flight: int = 8
 
+    max_recoverable_rooms: int = 32
+    """Rooms of one connection up to which its client's own connection state recovery works."""
+    max_recovered_messages: int = 512
+    max_recovered_characters: int = 262_144
+    """What one recovery may give back at once, all rooms together; beyond, the client starts anew."""
+    recovery_timeout_s: float = 6.0
+    """How long the answer to a client that comes back may wait for its rooms. With `admission_timeout_s` it must stay
+    below the engine's connect timeout."""
+    rooms_resume_timeout_s: float = 10.0
+    """How long the rooms named in `auth.since` are tried for before they are answered with an error."""
+    max_rooms_resuming: int = 256
+    """Rooms of all connections that come back, asked at once."""
+
     token_warning_s: float = 60.0
     token_grace_s: float = 10.0
 

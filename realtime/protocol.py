@@ -11,10 +11,12 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from cluster.kernel.errors import INVALID_REQUEST, FlowError
+from realtime.offsets import MAX_OFFSET_CHARACTERS, MAX_PID_CHARACTERS
 
 T = TypeVar("T", bound="Payload")
 
 MAX_TEXT_CHARACTERS: Final = 4_000
+MAX_SINCE_ROOMS: Final = 128
 _MAX_NAMED_FIELDS: Final = 16
 _REFUSALS: Final = (msgspec.ValidationError, UnicodeEncodeError, TypeError, RecursionError)
 _MAX_FIELD_NAME: Final = 64
@@ -28,11 +30,26 @@ class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     """What one event carries. Field names on the wire are camelCase."""
 
 
+class SincePosition(Payload, frozen=True):
+    """Where a client is in a room: the last `seq` it has, and the epoch it saw it in if it kept that."""
+
+    seq: Number
+    epoch: Number | None = None
+
+
+Since = Number | SincePosition
+
+
+def since_position(since: Since) -> SincePosition:
+    """A plain number is the seq."""
+    return since if isinstance(since, SincePosition) else SincePosition(seq=since)
+
+
 class JoinRoomRequest(Payload, frozen=True):
     """chat:join_room; a plain string is the room's id."""
 
     room_id: RoomId
-    since: Number | None = None
+    since: Since | None = None
     epoch: Number | None = None
 
 
@@ -101,6 +118,8 @@ class RefreshRequest(Payload, frozen=True):
 class ConnectRequest(Payload, frozen=True, forbid_unknown_fields=False):
     """The `auth` payload of a connection. `location` is [longitude, latitude]; `interests` are tags.
 
+    For `/chat`: `since` names rooms to join again and where the client is in each; `recover` asks for connection state
+    recovery, of which the official client adds `pid` and `offset` by itself when it comes back.
     Client libraries put fields of their own into it, so here unknown fields are left alone.
     """
 
@@ -116,6 +135,10 @@ class ConnectRequest(Payload, frozen=True, forbid_unknown_fields=False):
         Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=64)], ...], msgspec.Meta(max_length=32)]
         | None
     ) = None
+    since: Annotated[dict[RoomId, Since], msgspec.Meta(max_length=MAX_SINCE_ROOMS)] | None = None
+    recover: bool = False
+    pid: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PID_CHARACTERS)] | None = None
+    offset: Annotated[str, msgspec.Meta(max_length=MAX_OFFSET_CHARACTERS)] | None = None
 
 
 EVENTS: Final[dict[str, dict[str, type[Payload]]]] = {

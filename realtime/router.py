@@ -98,6 +98,10 @@ class Router:
             _log.error("the reply to %s is not a %s: %s", name, reply.__name__, error)
             raise FlowError(INTERNAL) from None
 
+    def is_reachable(self, key: Key) -> bool:
+        """Whether a command to this key would be sent now."""
+        return self._owner(key) is not None
+
     def changed(self) -> None:
         """There is a newer view or another connected link: whoever waits for one tries again."""
         self._generation += 1

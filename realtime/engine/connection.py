@@ -35,6 +35,7 @@ class NamespaceConnection:
         "id",
         "namespace",
         "phase",
+        "pid",
         "socket_id",
         "state",
         "waiting",
@@ -44,6 +45,7 @@ class NamespaceConnection:
         self.id = connection_id
         self.socket_id = session.id
         self.namespace = namespace
+        self.pid: str | None = None
         self.state: Any = None
         self.phase = Phase.ADMITTING
         self.waiting: list[Packet] = []
@@ -59,10 +61,18 @@ class NamespaceConnection:
     def emit(self, name: str, *args: Any) -> None:
         self.send_packet(Packet(PacketKind.EVENT, self.namespace, [name, *args]))
 
-    def send(self, event: EncodedEvent) -> None:
+    def send(self, event: EncodedEvent, offset: str | None = None) -> None:
         assert isinstance(event, OutgoingEvent), "an event of another engine"
         assert event.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
-        self.send_wire(event.wire(self._codec))
+        self.send_wire(event.wire(self._codec) if offset is None else event.wire_with(self._codec, offset))
+
+    def unsend(self) -> None:
+        if self.phase is Phase.ADMITTING:
+            self._held.clear()
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._session.transport.unsent_bytes()
 
     def close(self, kind: ErrorKind) -> None:
         self._session.close(kind)
@@ -82,7 +92,8 @@ class NamespaceConnection:
     def open(self) -> None:
         """Answer the client's CONNECT, then send what was held."""
         self.phase = Phase.OPEN
-        self._session.send(self._codec.encode(Packet(PacketKind.CONNECT, self.namespace, {"sid": self.id})))
+        told = {"sid": self.id} if self.pid is None else {"sid": self.id, "pid": self.pid}
+        self._session.send(self._codec.encode(Packet(PacketKind.CONNECT, self.namespace, told)))
         held, self._held = self._held, []
         for wire in held:
             self._session.send(wire)

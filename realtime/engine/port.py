@@ -29,7 +29,11 @@ class Connection(Protocol):
     """One socket's connection to one namespace. Hashable by identity."""
 
     id: str
-    """The Socket.IO id the client was told; unique among live connections of every edge."""
+    """The Socket.IO id that the client is told; unique among live connections of every edge. `connect` may set it, to
+    give a client that comes back the id it had."""
+
+    pid: str | None
+    """Connection state recovery: what `connect` wants the client to show when it comes back. None: nothing."""
 
     socket_id: str
     """The Engine.IO session id: the same for all namespaces of one socket."""
@@ -53,8 +57,19 @@ class Connection(Protocol):
         connected. Raises TypeError for arguments that have no form in the client's parser.
         """
 
-    def send(self, event: EncodedEvent) -> None:
-        """Send an already encoded event; it must be of this connection's namespace."""
+    def send(self, event: EncodedEvent, offset: str | None = None) -> None:
+        """Send an already encoded event; it must be of this connection's namespace.
+
+        `offset` becomes its last argument, which a client that was given a `pid` keeps and shows when it comes back.
+        It may have printable ASCII without quotes and backslashes.
+        """
+
+    def unsend(self) -> None:
+        """Forget what was sent before `connect` has returned."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the whole socket was sent and has not taken yet."""
 
     def close(self, kind: ErrorKind) -> None:
         """Close the whole socket, all its namespaces. A websocket client sees `kind.close_code` and `kind.code`.

@@ -53,6 +53,12 @@ class Wire:
         return (self._text is not None) + len(self._binary)
 
     @property
+    def whole(self) -> bytes:
+        """The one part of a message that has only one."""
+        assert self.packets == 1
+        return self._binary[0] if self._text is None else self._text
+
+    @property
     def frame(self) -> bytes:
         """The websocket frames, in one piece so that no other frame can come between them."""
         if self._frame is None:

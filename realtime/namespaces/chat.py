@@ -4,9 +4,11 @@ Every rule (who may enter, what a message is numbered) is the room's own; here r
 replies become answers. The room checks membership on each of them.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from actors.messages import (
+    Delivery,
     Done,
     HistoryPage,
     JoinedRoom,
@@ -27,40 +29,72 @@ from realtime.protocol import (
     ReadRequest,
     RoomRequest,
     SendMessageRequest,
+    SincePosition,
     TypingRequest,
+    since_position,
 )
 from realtime.sockets import Person
 
+OFFSET_EVENT: Final = "chat:offset"
+"""Tells a client that asked for connection state recovery where it is, when no message does."""
 
-def _key(room_id: str) -> Key:
+
+def room_key(room_id: str) -> Key:
+    """The key of a room as a client names it. Raises FlowError INVALID_REQUEST."""
     return chat_key(parse_room(room_id).id)
 
 
-async def join_room(services: Services, connection: Connection, person: Person, request: JoinRoomRequest) -> Answer:
-    body = JoinRoom(since=request.since, since_epoch=request.epoch)
-    joined, backlog = await join(
+async def enter(
+    services: Services,
+    connection: Connection,
+    person: Person,
+    room_id: str,
+    since: SincePosition | None,
+    **options: Any,
+) -> tuple[JoinedRoom, Sequence[Delivery]]:
+    """Join a room; the room's answer, and the deliveries to send the connection right after it."""
+    body = JoinRoom() if since is None else JoinRoom(since=since.seq, since_epoch=since.epoch)
+    return await join(
         services,
         connection,
         person,
-        _key(request.room_id),
+        room_key(room_id),
         "chat.join",
         body,
         JoinedRoom,
         lambda reply: (reply.epoch, reply.seq),
+        **options,
     )
-    return Answer(
-        {
-            "epoch": joined.epoch,
-            "seq": joined.seq,
-            "recovered": joined.recovered,
-            "messages": list(joined.messages),
-        },
-        backlog,
-    )
+
+
+def joined_body(joined: JoinedRoom) -> dict[str, Any]:
+    """What a client is told of a room it has joined."""
+    return {
+        "epoch": joined.epoch,
+        "seq": joined.seq,
+        "recovered": joined.recovered,
+        "messages": list(joined.messages),
+    }
+
+
+async def join_room(services: Services, connection: Connection, person: Person, request: JoinRoomRequest) -> Answer:
+    since = None if request.since is None else since_position(request.since)
+    if since is not None and since.epoch is None:
+        since = SincePosition(seq=since.seq, epoch=request.epoch)
+    joined, backlog = await enter(services, connection, person, request.room_id, since)
+    offsets = services.deliveries.offsets_of(connection)
+    if offsets is not None:
+        # Before the answer: a client that was told of a join must come back to it.
+        connection.emit(OFFSET_EVENT, offsets.move(room_key(request.room_id).id, joined.seq))
+    return Answer(joined_body(joined), backlog)
 
 
 async def leave_room(services: Services, connection: Connection, person: Person, request: RoomRequest) -> Answer:
-    services.subscriptions.leave(connection, str(_key(request.room_id)))
+    key = room_key(request.room_id)
+    services.subscriptions.leave(connection, str(key))
+    offsets = services.deliveries.offsets_of(connection)
+    if offsets is not None and key.id in offsets:
+        connection.emit(OFFSET_EVENT, offsets.leave(key.id))
     return Answer({})
 
 
@@ -69,7 +103,7 @@ async def send_message(
 ) -> Answer:
     sent = await services.router.command(
         person.user_id,
-        _key(request.room_id),
+        room_key(request.room_id),
         "chat.send",
         SendMessage(id=new_id(), text=request.text, client_message_id=request.client_msg_id),
         SentMessage,
@@ -79,7 +113,7 @@ async def send_message(
 
 
 async def typing(services: Services, connection: Connection, person: Person, request: TypingRequest) -> Answer:
-    key = _key(request.room_id)
+    key = room_key(request.room_id)
     if not services.subscriptions.is_joined(connection, str(key)):
         raise FlowError(NOT_JOINED)
     _ = await services.router.command(
@@ -91,7 +125,7 @@ async def typing(services: Services, connection: Connection, person: Person, req
 async def read(services: Services, connection: Connection, person: Person, request: ReadRequest) -> Answer:
     _ = await services.router.command(
         person.user_id,
-        _key(request.room_id),
+        room_key(request.room_id),
         "chat.read",
         MarkRead(seq=request.seq),
         Done,
@@ -103,7 +137,7 @@ async def read(services: Services, connection: Connection, person: Person, reque
 async def history(services: Services, connection: Connection, person: Person, request: HistoryRequest) -> Answer:
     page = await services.router.command(
         person.user_id,
-        _key(request.room_id),
+        room_key(request.room_id),
         "chat.history",
         ReadHistory(before=request.before, limit=request.limit),
         HistoryPage,

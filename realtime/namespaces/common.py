@@ -4,7 +4,8 @@ A handler gets a connection that was admitted, its person, and a payload that wa
 raises FlowError. Before its first await it has put its command in line, so a connection's commands keep their order.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,8 +16,10 @@ from cluster.kernel.clock import Clock
 from cluster.kernel.ids import Key, topic_key, user_key
 from cluster.kernel.tasks import TaskOwner
 from realtime.auth import TokenService
+from realtime.deliveries import Deliveries
 from realtime.engine.port import Connection
 from realtime.limits import EdgeLimits
+from realtime.offsets import PidSigner
 from realtime.protocol import ConnectRequest, RefreshRequest
 from realtime.router import Router
 from realtime.sockets import Person
@@ -37,6 +40,10 @@ class Services:
     limits: EdgeLimits
     clock: Clock
     tasks: TaskOwner
+    deliveries: Deliveries
+    pids: PidSigner
+    resuming: asyncio.Semaphore
+    """One place for each room that is being asked on behalf of somebody who comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,11 @@ class Answer:
 
 Handler = Callable[[Services, Connection, Person, Any], Awaitable[Answer]]
 
-Admit = Callable[[Services, Connection, Person, ConnectRequest], Awaitable[None]]
-"""Called when a connection is being admitted to a namespace; may raise FlowError to refuse it."""
+Afterwards = Callable[[], Coroutine[Any, Any, None]]
+
+Admit = Callable[[Services, Connection, Person, ConnectRequest], Awaitable[Afterwards | None]]
+"""Called when a connection is being admitted to a namespace; may raise FlowError to refuse it. What it returns is begun
+once the client has been told that it is connected."""
 
 
 async def join(
@@ -105,4 +115,4 @@ async def attach(services: Services, person: Person) -> None:
     )
 
 
-__all__ = ["Admit", "Answer", "Handler", "Services", "attach", "join", "refresh", "topic_key"]
+__all__ = ["Admit", "Afterwards", "Answer", "Handler", "Services", "attach", "join", "refresh", "topic_key"]

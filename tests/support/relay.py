@@ -23,6 +23,10 @@ class Relay:
         host, port = self._server.sockets[0].getsockname()
         return host, port
 
+    def point_at(self, target: tuple[str, int]) -> None:
+        """New connections go there."""
+        self._target = target
+
     def stall(self, *, to_target: bool = False, to_client: bool = False) -> None:
         """Pass on nothing more in that direction; the connection stays open."""
         if to_target:
