@@ -13,7 +13,15 @@ from functools import partial
 from typing import Any, Final
 
 from actors.messages import DetachConnection, Done
-from cluster.kernel.errors import INTERNAL, OVERLOADED, TOKEN_EXPIRED, UNAUTHENTICATED, UNKNOWN_EVENT, FlowError
+from cluster.kernel.errors import (
+    INTERNAL,
+    OVERLOADED,
+    RECONNECT_ELSEWHERE,
+    TOKEN_EXPIRED,
+    UNAUTHENTICATED,
+    UNKNOWN_EVENT,
+    FlowError,
+)
 from cluster.kernel.ids import user_key
 from cluster.kernel.tasks import TaskOwner
 from realtime.admission import Admission
@@ -161,6 +169,8 @@ class EdgeApplication:
         person.socket.buckets.take(_UNKNOWN if shape is None else name, services.clock.monotonic())
         if shape is None:
             raise FlowError(UNKNOWN_EVENT)
+        if person.socket.is_leaving:
+            raise FlowError(RECONNECT_ELSEWHERE)
         if name != AUTH_REFRESH and services.clock.now_ms() >= person.socket.expires_at_ms:
             raise FlowError(TOKEN_EXPIRED)
         if person.under_way >= services.limits.max_requests_per_connection:

@@ -8,12 +8,13 @@ holds nothing that must survive.
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from argon2 import Parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
@@ -30,6 +31,7 @@ from realtime.admission import Admission
 from realtime.application import EdgeApplication
 from realtime.auth import TokenService, TokenSettings
 from realtime.deliveries import Deliveries
+from realtime.draining import Drain
 from realtime.engine.limits import EngineLimits
 from realtime.engine.port import Connection
 from realtime.engine.server import SocketEngine
@@ -54,6 +56,8 @@ _log = logging.getLogger("flow.edge")
 
 _EXPIRY_INTERVAL_S: Final = 1.0
 _HTTP_SHUTDOWN_S: Final = 2.0
+_LAST_WORDS_S: Final = 0.5
+"""The least time that closed sockets have to read their end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +164,15 @@ class Edge:
         )
         self._http = api.mount(app, context)
         self._engine.attach(app)
+        app.on_response_prepare.append(self._part_while_draining)
         return app
+
+    async def _part_while_draining(self, request: web.Request, response: web.StreamResponse) -> None:
+        """A connection that is kept alive would bring its client back to this edge again and again. One that serves a
+        polling session stays, because the port takes no other in its place."""
+        if self._is_draining and "sid" not in request.query:
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -191,12 +203,19 @@ class Edge:
         self._watcher.refresh_soon()
 
     async def drain(self, seconds: float) -> None:
-        """Take no new socket, and tell those there are to come back elsewhere, spread over `seconds`."""
+        """Take no new socket, and send those there are elsewhere, spread over `seconds`; returns not much later.
+
+        Each client is told at once when it will be closed (`server:draining`), and closed with RECONNECT_ELSEWHERE.
+        """
+        ends_at = self._clock.monotonic() + seconds
         self._is_draining = True
+        self._engine.refuse_new()
         if self._public is not None:
             public, self._public = self._public, None
             await public.stop()
-        await self._engine.close(RECONNECT_ELSEWHERE, spread_s=seconds)
+        await Drain(self._sockets, self._clock, random.Random()).run(seconds)  # noqa: S311 - a jitter, not a secret
+        left_s = max(_LAST_WORDS_S, ends_at - self._clock.monotonic())
+        await self._engine.close(RECONNECT_ELSEWHERE, within_s=left_s)
 
     async def stop(self) -> None:
         """Close every socket and link, and end every task. Safe to call twice."""

@@ -28,6 +28,8 @@ class Socket:
     pending: int = 0
     is_attached: bool = False
     is_warned: bool = False
+    is_leaving: bool = False
+    """It is about to be sent elsewhere: what it asks now it must ask there."""
 
     def renew(self, identity: Identity) -> None:
         """A newer token. Raises FlowError UNAUTHENTICATED when it is another person's or another session's."""
@@ -104,6 +106,9 @@ class Sockets:
 
     def get(self, socket_id: str) -> Socket | None:
         return self._by_id.get(socket_id)
+
+    def all(self) -> list[Socket]:
+        return list(self._by_id.values())
 
     def people(self) -> list[str]:
         """Everyone who has a socket here."""

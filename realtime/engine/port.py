@@ -142,5 +142,11 @@ class Engine(Protocol):
     def statistics(self) -> dict[str, float]:
         """Gauges and counters: sockets, connections, bytes unsent, closes by code, packets in and out."""
 
-    async def close(self, kind: ErrorKind, *, spread_s: float = 0.0) -> None:
-        """Accept nothing more and close every socket with `kind`, spread evenly over `spread_s` seconds."""
+    def refuse_new(self) -> None:
+        """Take no new session; those there are go on."""
+
+    async def close(self, kind: ErrorKind, *, spread_s: float = 0.0, within_s: float | None = None) -> None:
+        """Accept nothing more and close every socket with `kind`, spread evenly over `spread_s` seconds.
+
+        After the last close they have `within_s` seconds, by default the close timeout, to take it.
+        """

@@ -88,9 +88,12 @@ class SocketEngine:
             "timers": len(runtime.wheel),
         }
 
-    async def close(self, kind: ErrorKind, *, spread_s: float = 0.0) -> None:
+    def refuse_new(self) -> None:
+        self.runtime.draining = True
+
+    async def close(self, kind: ErrorKind, *, spread_s: float = 0.0, within_s: float | None = None) -> None:
         runtime = self.runtime
-        runtime.draining = True
+        self.refuse_new()
         sessions = list(runtime.sessions.values())
         steps = max(1, round(spread_s / _CLOSE_STEP_S))
         per_step = min(_CLOSES_PER_TURN, -(-len(sessions) // steps)) or 1
@@ -99,15 +102,15 @@ class SocketEngine:
             for session in sessions[start : start + per_step]:
                 session.close(kind)
             await asyncio.sleep(pause)
-        await self._ended()
+        await self._ended(runtime.limits.close_timeout_s if within_s is None else within_s)
         await runtime.tasks.stop()
         runtime.wheel.stop()
 
-    async def _ended(self) -> None:
-        """Wait until every socket has taken its close or its time to do so is over."""
+    async def _ended(self, within_s: float) -> None:
+        """Wait until every socket has taken its close or the time to do so is over."""
         runtime = self.runtime
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(runtime.limits.close_timeout_s):
+            async with asyncio.timeout(within_s):
                 await runtime.empty.wait()
         for session in list(runtime.sessions.values()):
             session.transport.abort()

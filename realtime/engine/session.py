@@ -180,17 +180,17 @@ class Session:
         """End the session from our side.
 
         A client that is told "come back" only loses its transport, because that makes it reconnect; one that is told
-        not to gets the handler's farewell first. With `linger` a polling client may still fetch that.
+        not to gets the handler's farewell first. With `linger` a polling client may still fetch that, and what else it
+        is owed.
         """
         if not self.is_open:
             return
         code = kind.close_code or _INTERNAL_CLOSE_CODE
-        final = code >= _DO_NOT_COME_BACK
-        if final:
+        if code >= _DO_NOT_COME_BACK:
             for wire in self.handler.farewell():
                 self.transport.push(wire)
         self._end(kind.code)
-        self.transport.close(code, kind.code, linger=linger and final)
+        self.transport.close(code, kind.code, linger=linger and kind is not NO_PONG)
 
     def overflowed(self) -> None:
         self.close(SLOW_CONSUMER)
