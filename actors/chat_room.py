@@ -14,6 +14,7 @@ from actors.effects import DONE, Effects, Envelope, FanOut, ReadMark, Row
 from actors.facts import Admitted, Fact, Facts, Member, StoredMessage, Terms
 from actors.limits import RoomLimits
 from actors.messages import (
+    MEMBERS_REMOVED,
     HistoryPage,
     JoinedRoom,
     JoinRoom,
@@ -205,7 +206,10 @@ class ChatRoom:
     def members_changed(self, envelope: Envelope, facts: Facts) -> Effects:
         for user in envelope.body.users:
             self.members.pop(user, None)
-        return Effects(DONE, ungated=True)
+        if not envelope.body.removed:
+            return Effects(DONE, ungated=True)
+        body = {"roomId": self.room.id, "userIds": list(envelope.body.users)}
+        return Effects(DONE, fan_outs=(FanOut(key=self.key, name=MEMBERS_REMOVED, body=body),), ungated=True)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ NOTE_UNWATCH: Final = "unwatch"
 PUSH_BATCH: Final = "batch"
 PUSH_MOVED: Final = "moved"
 
+MEMBERS_REMOVED: Final = "chat:members_removed"
+"""A delivery for the edges and not for clients: `{roomId, userIds}` are members no more, and their watches end."""
+
 
 class _Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     pass
@@ -181,9 +184,11 @@ class HistoryPage(_Wire, frozen=True, kw_only=True):
 
 
 class MembersChanged(_Wire, frozen=True, kw_only=True):
-    """chat.members_changed: these people were added to the room or taken out of it in storage."""
+    """chat.members_changed: these people were added to the room or taken out of it in storage. `removed` ends what they
+    watch of it, on every edge."""
 
     users: tuple[str, ...]
+    removed: bool = False
 
 
 class Done(_Wire, frozen=True, kw_only=True):

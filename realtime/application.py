@@ -25,7 +25,6 @@ from cluster.kernel.errors import (
 from cluster.kernel.ids import user_key
 from cluster.kernel.tasks import TaskOwner
 from realtime.admission import Admission
-from realtime.deliveries import Deliveries
 from realtime.engine.port import Ack, Connection, Handshake
 from realtime.expiry import ExpiryWatch
 from realtime.namespaces import chat, coming_back, events, notifications
@@ -41,6 +40,7 @@ from realtime.protocol import (
     shape_of,
     success,
 )
+from realtime.revocation import Revocations
 from realtime.sockets import Person, Sockets
 
 _log = logging.getLogger("flow.edge")
@@ -67,13 +67,18 @@ class EdgeApplication:
     """`engine.port.EngineApplication` of the edge."""
 
     def __init__(
-        self, services: Services, admission: Admission, sockets: Sockets, deliveries: Deliveries, expiry: ExpiryWatch
+        self,
+        services: Services,
+        admission: Admission,
+        sockets: Sockets,
+        expiry: ExpiryWatch,
+        revocations: Revocations,
     ) -> None:
         self._services = services
         self._admission = admission
         self._sockets = sockets
-        self._deliveries = deliveries
         self._expiry = expiry
+        self._revocations = revocations
         self._requests = TaskOwner("edge requests", limit=services.limits.max_requests, on_failure=self._log_mistake)
         self.errors: Counter[str] = Counter()
 
@@ -94,12 +99,14 @@ class EdgeApplication:
             self._admission.arrive(handshake.remote_address)
         request = _parse_auth(handshake.auth)
         identity = self._services.tokens.verify(request.token)
+        await self._revocations.check(identity.session_id)
         socket = self._sockets.enter(connection.socket_id, identity, handshake.remote_address)
         if not socket.connections and socket.pending == 1:
             self._expiry.watch(socket)
         connection.state = person = Person(socket)
         try:
             afterwards = await _ADMISSIONS[connection.namespace](self._services, connection, person, request)
+            self._revocations.check_known(socket.session_id)
         except BaseException:  # refused or given up alike, nothing of it may stay
             self._forget(connection)
             if self._sockets.refused(socket):
@@ -188,7 +195,7 @@ class EdgeApplication:
         if ack is not None:
             ack(success(answer.body))
         for delivery in answer.backlog:
-            self._deliveries.send((connection,), delivery)
+            self._services.deliveries.send((connection,), delivery)
 
     def _ended(self, person: Person, ack: Ack | None, task: "asyncio.Task[Any]") -> None:
         person.under_way -= 1

@@ -41,6 +41,7 @@ class Deliveries:
         self._links = links
         self._resume = resume
         self._tracked: dict[Connection, Offsets] = {}
+        self._intercepted: dict[str, Callable[[Delivery], None]] = {}
         self.recoveries: Counter[str] = Counter()
         self._left: set[str] = set()
         self._is_due = False
@@ -52,7 +53,15 @@ class Deliveries:
         """A batch from a host. Raises FlowError INVALID_REQUEST when it is none."""
         self._batches += 1
         for delivery in decode(body, Batch).deliveries:
-            self.subscriptions.deliver(delivery)
+            hear = self._intercepted.get(delivery.name)
+            if hear is not None:
+                hear(delivery)
+            else:
+                self.subscriptions.deliver(delivery)
+
+    def intercept(self, name: str, hear: Callable[[Delivery], None]) -> None:
+        """Events of this name are for the edge itself and go to no socket."""
+        self._intercepted[name] = hear
 
     # --- connection state recovery ------------------------------------------------------------------------------------
 

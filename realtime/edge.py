@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from aiohttp import hdrs, web
 from argon2 import Parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from actors.messages import PUSH_BATCH, PUSH_MOVED
+from actors.messages import MEMBERS_REMOVED, PUSH_BATCH, PUSH_MOVED
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import PORT_IN_USE, RECONNECT_ELSEWHERE, FlowError
 from cluster.kernel.tasks import TaskOwner
@@ -42,10 +43,12 @@ from realtime.http.context import ApiContext, Readiness
 from realtime.http.settings import ApiSettings
 from realtime.limits import EdgeLimits
 from realtime.metrics import EdgeMetrics
+from realtime.namespaces.chat import removed_from_room
 from realtime.namespaces.common import Services
 from realtime.offsets import PidSigner
 from realtime.passwords import PasswordService
 from realtime.recovery import Recovery
+from realtime.revocation import REVOKED, Revocations
 from realtime.router import Router
 from realtime.sockets import Socket, Sockets
 from realtime.subscriptions import Subscriptions
@@ -135,7 +138,10 @@ class Edge:
             pids=PidSigner(self._settings.tokens.secret, self._settings.tokens.previous_secret),
             resuming=asyncio.Semaphore(self._settings.limits.max_rooms_resuming),
         )
-        self._application = EdgeApplication(services, self._admission, self._sockets, self._deliveries, self._expiry)
+        self._revocations = Revocations(storage.refresh_tokens, self._sockets, self._tasks)
+        self._deliveries.intercept(REVOKED, self._revocations.hear)
+        self._deliveries.intercept(MEMBERS_REMOVED, partial(removed_from_room, services))
+        self._application = EdgeApplication(services, self._admission, self._sockets, self._expiry, self._revocations)
         self._forwarder = Forwarder(self.name, lambda: self._watcher.view)
         self._engine = SocketEngine(
             self._application,
@@ -184,6 +190,7 @@ class Edge:
         await self._watcher.start()
         self._recovery.start()
         _ = self._tasks.start("expiry", self._watch_expiry())
+        _ = self._tasks.start("revocations", self._revocations.run(self.router, self._subscriptions))
         await self._runner.setup()
         self._public, bound = await self._listen(host, port, reuse_port=reuse_port)
         _, self.private_port = await self._listen(private_host, 0)
@@ -246,6 +253,7 @@ class Edge:
     def host_connected(self, host: str) -> None:
         self.router.changed()
         self._recovery.link_connected(host)
+        self._revocations.may_have_missed()
 
     def host_disconnected(self, host: str, reason: str) -> None:
         _log.log(logging.DEBUG if self._is_draining else logging.WARNING, "the link to %s is gone: %s", host, reason)
@@ -277,6 +285,7 @@ class Edge:
             self.router.statistics,
             self._recovery.statistics,
             self._expiry.statistics,
+            self._revocations.statistics,
             self._application.statistics,
             self._passwords.statistics,
             self._forwarder.statistics,

@@ -59,6 +59,7 @@ class Sockets:
         self._admission = admission
         self._by_id: dict[str, Socket] = {}
         self._by_user: dict[str, set[Socket]] = {}
+        self._by_session: dict[str, set[Socket]] = {}
 
     def enter(self, socket_id: str, identity: Identity, address: str) -> Socket:
         """One more admission on this socket. Raises FlowError when the socket or the person may not have it."""
@@ -75,6 +76,7 @@ class Sockets:
             )
             self._by_id[socket_id] = socket
             self._by_user.setdefault(socket.user_id, set()).add(socket)
+            self._by_session.setdefault(socket.session_id, set()).add(socket)
         else:
             socket.renew(identity)
         socket.pending += 1
@@ -98,10 +100,10 @@ class Sockets:
         if socket.connections or socket.pending or self._by_id.pop(socket.id, None) is None:
             return False
         self._admission.release(socket.id)
-        mine = self._by_user[socket.user_id]
-        mine.discard(socket)
-        if not mine:
-            del self._by_user[socket.user_id]
+        for known, name in ((self._by_user, socket.user_id), (self._by_session, socket.session_id)):
+            known[name].discard(socket)
+            if not known[name]:
+                del known[name]
         return True
 
     def get(self, socket_id: str) -> Socket | None:
@@ -109,6 +111,13 @@ class Sockets:
 
     def all(self) -> list[Socket]:
         return list(self._by_id.values())
+
+    def sessions(self) -> list[str]:
+        """Every session that has a socket here."""
+        return list(self._by_session)
+
+    def of_session(self, session_id: str) -> list[Socket]:
+        return list(self._by_session.get(session_id, ()))
 
     def people(self) -> list[str]:
         """Everyone who has a socket here."""

@@ -183,6 +183,11 @@ class Subscriptions(Generic[C]):
         """Joined, or joining."""
         return key in self._of.get(connection, ())
 
+    def connections_of(self, key: str) -> list[C]:
+        """Who has joined a key, or is joining it."""
+        watched = self._keys.get(key)
+        return [] if watched is None else watched.connections()
+
     def __contains__(self, key: str) -> bool:
         return key in self._keys
 

@@ -122,6 +122,10 @@ class WatchedKey(Generic[C]):
         """Everyone who has joined, joins under way aside."""
         return [*self._settled, *self._ahead]
 
+    def connections(self) -> list[C]:
+        """Everyone who has joined or is joining."""
+        return [*self.watchers(), *self._joiners]
+
     def begin_join(self, connection: C) -> Joiner:
         """From now on, keep for this connection what arrives, until its join is answered."""
         joiner = self._joiners.get(connection)

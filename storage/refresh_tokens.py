@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from cluster.kernel.clock import Clock
@@ -101,16 +102,23 @@ class RefreshTokens:
                 expires_at_ms = to_ms(stored["expires_at"])
         return RefreshToken(successor, family["user_id"], family["_id"], expires_at_ms)
 
-    async def revoke(self, token: str) -> bool:
-        """End the family of `token`, as at logout. False when the token is unknown."""
+    async def revoke(self, token: str) -> str | None:
+        """End the family of `token`, as at logout. Returns the family's id; None when the token is unknown."""
         row = await self._tokens.find_one({"_id": _hash(token)})
         if row is None:
-            return False
-        await self.revoke_family(row["family_id"])
-        return True
+            return None
+        family_id: str = row["family_id"]
+        await self.revoke_family(family_id)
+        return family_id
 
     async def revoke_family(self, family_id: str) -> None:
         await self._families.update_one({"_id": family_id}, {"$set": {"revoked": True}})
+
+    async def revoked_among(self, family_ids: Collection[str]) -> set[str]:
+        """Which of these families, at most 500, were ended. One that is not known was not."""
+        ended = {"_id": {"$in": list(family_ids)}, "revoked": True}
+        rows = await self._families.find(ended, limit=max(1, len(family_ids)), projection={"_id": 1})
+        return {row["_id"] for row in rows}
 
     async def revoke_user(self, user_id: str) -> int:
         """End every family of a person, as when the password changes. Returns how many were live."""

@@ -12,6 +12,7 @@ from realtime.http.fields import Nothing, Point, moment, tidy_tags
 from realtime.http.operations import AnyOperation, Call, Operation
 from realtime.http.throttle import Throttle, address_block
 from realtime.http.user_shapes import own_user
+from realtime.revocation import tell_revoked
 from storage.records import User
 from storage.refresh_tokens import RefreshToken
 
@@ -76,17 +77,22 @@ class SignIn:
 
 
 async def log_out(call: Call[Leaving, Nothing]) -> Nothing:
-    """End the session: none of its refresh tokens works any more. Safe to repeat.
+    """End the session: none of its refresh tokens works any more, and its sockets are closed. Safe to repeat.
 
     Either token will do, so that one whose access token has expired can still leave.
     """
     tokens, body = call.context.storage.refresh_tokens, call.body
     if call.signed_in is None and body.refresh_token is None:
         raise FlowError(UNAUTHENTICATED)
+    ended: set[str] = set()
     if call.signed_in is not None:
         await tokens.revoke_family(call.signed_in.session_id)
+        ended.add(call.signed_in.session_id)
     if body.refresh_token is not None:
-        await tokens.revoke(body.refresh_token)
+        family_id = await tokens.revoke(body.refresh_token)
+        ended |= set() if family_id is None else {family_id}
+    for session_id in ended:
+        await tell_revoked(call.context.router, session_id)
     return Nothing()
 
 

@@ -132,7 +132,7 @@ async def leave(call: Call[Nothing, Nothing]) -> Nothing:
     if room.kind is RoomKind.DIRECT:
         raise FlowError(INVALID_REQUEST, "A conversation of two people cannot be left.", fields=("roomId",))
     await call.context.storage.memberships.remove(room.id, call.caller.user_id)
-    await _tell_room(call, room, (call.caller.user_id,))
+    await _tell_room(call, room, (call.caller.user_id,), removed=True)
     return Nothing()
 
 
@@ -153,14 +153,14 @@ async def _check_people(call: Call[Any, Any], people: tuple[str, ...]) -> None:
         raise FlowError(USER_NOT_FOUND, "There is no user with one of these ids.", fields=("memberIds",))
 
 
-async def _tell_room(call: Call[Any, Any], room: Room, people: tuple[str, ...]) -> None:
+async def _tell_room(call: Call[Any, Any], room: Room, people: tuple[str, ...], *, removed: bool = False) -> None:
     """The rows are durable already; an actor that cannot be reached forgets what it knew by itself before long."""
     try:
         await call.context.router.command(
             call.caller.user_id,
             chat_key(room.id),
             "chat.members_changed",
-            MembersChanged(users=people),
+            MembersChanged(users=people, removed=removed),
             Done,
             timeout_s=call.context.settings.command_timeout_s,
         )

@@ -35,6 +35,8 @@ from realtime.protocol import (
 )
 from realtime.sockets import Person
 
+REMOVED_EVENT: Final = "chat:removed"
+
 OFFSET_EVENT: Final = "chat:offset"
 """Tells a client that asked for connection state recovery where it is, when no message does."""
 
@@ -90,12 +92,25 @@ async def join_room(services: Services, connection: Connection, person: Person, 
 
 
 async def leave_room(services: Services, connection: Connection, person: Person, request: RoomRequest) -> Answer:
-    key = room_key(request.room_id)
+    _leave(services, connection, room_key(request.room_id))
+    return Answer({})
+
+
+def _leave(services: Services, connection: Connection, key: Key) -> None:
     services.subscriptions.leave(connection, str(key))
     offsets = services.deliveries.offsets_of(connection)
     if offsets is not None and key.id in offsets:
         connection.emit(OFFSET_EVENT, offsets.leave(key.id))
-    return Answer({})
+
+
+def removed_from_room(services: Services, delivery: Delivery) -> None:
+    """These people are members no more (`actors.messages.MEMBERS_REMOVED`): they hear so, and nothing after it."""
+    users = set(delivery.body["userIds"])
+    key = Key.parse(delivery.key)
+    for connection in services.subscriptions.connections_of(delivery.key):
+        if connection.state.user_id in users:
+            _leave(services, connection, key)
+            connection.emit(REMOVED_EVENT, {"roomId": key.id})
 
 
 async def send_message(

@@ -157,6 +157,9 @@ async def test_logging_out_ends_the_session_by_either_token(api: Api, by: str) -
     else:
         left = await api.call("POST", "/v1/auth/logout", {"refreshToken": ada.refresh_token}, token="expired")
     assert (left.status, left.body) == (204, "")
+    [told] = api.router.of("topic.publish")
+    session_id = api.context.tokens.verify(ada.token).session_id
+    assert (told.key, told.body.body) == ("topic/revocations", {"sessionId": session_id})
     assert (await api.call("POST", "/v1/auth/refresh", {"refreshToken": ada.refresh_token})).status == 401
     still = await api.call("POST", "/v1/auth/refresh", {"refreshToken": other.body["refreshToken"]})
     assert still.status == 200, "other devices stay signed in"

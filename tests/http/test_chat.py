@@ -102,7 +102,7 @@ async def test_a_member_brings_in_others_and_the_room_is_told(api: Api) -> None:
     left = await api.call("DELETE", f"/v1/rooms/{room_id}/members/me", who=cyd)
     assert left.status == 204
     assert not await api.context.storage.memberships.is_member(room_id, cyd.id)
-    assert api.router.sent[-1].body == MembersChanged(users=(cyd.id,))
+    assert api.router.sent[-1].body == MembersChanged(users=(cyd.id,), removed=True)
 
 
 async def test_a_member_is_added_though_the_room_cannot_be_told(api: Api) -> None:

@@ -11,6 +11,7 @@ from actors.host import Host
 from actors.limits import HostLimits
 from actors.ports import EventTerms, HostPorts
 from cluster.kernel.clock import SystemClock
+from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.ids import new_id
 from cluster.kernel.tasks import TaskOwner
 from cluster.link.port import LinkLimits
@@ -48,6 +49,19 @@ class People:
 
     async def by_ids(self, user_ids: Any) -> list[User]:
         return [self.by[user_id] for user_id in user_ids if user_id in self.by]
+
+
+class Sessions:
+    """Which sessions were ended, as far as edges ask for it. `is_away`: storage does not answer."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+        self.is_away = False
+
+    async def revoked_among(self, family_ids: Any) -> set[str]:
+        if self.is_away:
+            raise FlowError(UNAVAILABLE)
+        return self.revoked & set(family_ids)
 
 
 class StoredEvents:
@@ -172,6 +186,7 @@ class Flow:
     def __init__(self) -> None:
         self.storage = MemoryStorage()
         self.people = People()
+        self.sessions = Sessions()
         self.stored_events = StoredEvents()
         self.views = MemoryViewStore()
         self.edges: list[Edge] = []
@@ -195,7 +210,7 @@ class Flow:
             password_profile=CHEAPEST,
             view_poll_interval_s=0.05,
         )
-        storage: Any = SimpleNamespace(users=self.people, ping=self._ping)
+        storage: Any = SimpleNamespace(users=self.people, refresh_tokens=self.sessions, ping=self._ping)
         edge = Edge(name, new_id(), settings, storage, self.views, None, CLOCK)
         self.edges.append(edge)
         port = await edge.start("127.0.0.1", port)
@@ -236,8 +251,8 @@ class Flow:
         )
         return event_id
 
-    def token(self, user_id: str, edge: int = 0) -> str:
-        return self.edges[edge].tokens.issue(user_id, "someone", "session-1")[0]
+    def token(self, user_id: str, edge: int = 0, session: str = "session-1") -> str:
+        return self.edges[edge].tokens.issue(user_id, "someone", session)[0]
 
     def client(self, user_id: str, edge: str = "edge-0", token: str | None = None) -> Client:
         client = Client(self.urls[edge], user_id, self.token(user_id) if token is None else token)

@@ -15,7 +15,7 @@ from tests.support.node_client import NodeClient, needs_node
 from tests.support.relay import Relay
 
 
-@given(st.integers(1, 2_000), st.floats(0, 600), st.integers())
+@given(st.integers(1, 2_000), st.integers(0, 600_000).map(lambda ms: ms / 1000), st.integers())
 def test_closing_times_are_spread_evenly_with_a_jitter(sockets: int, spread_s: float, seed: int):
     times = closing_times(sockets, spread_s, random.Random(seed))
     assert len(times) == sockets
@@ -96,9 +96,9 @@ async def test_one_who_waits_for_an_answer_too_long_is_closed_all_the_same(flow:
     asked.cancel()
 
 
+@needs_node
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-@pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_node)])
-async def test_the_javascript_client_goes_on_at_another_edge(flow: Flow, transport: str, mark: None):
+async def test_the_javascript_client_goes_on_at_another_edge(flow: Flow, transport: str):
     await flow.add_edge("edge-1")
     ann, bob = await flow.person(), await flow.person()
     room = await flow.room(ann, bob)
@@ -119,9 +119,10 @@ async def test_the_javascript_client_goes_on_at_another_edge(flow: Flow, transpo
         message = {"roomId": room, "text": str(number), "clientMsgId": str(number)}
         assert (await a.call(CHAT, "chat:send_message", message))["ok"]
     gone = await b.next("disconnect")
-    assert gone["reason"] == "transport close"
     if transport == "websocket":
-        assert gone["code"] == 3011
+        assert (gone["reason"], gone["code"]) == ("transport close", 3011)
+    else:  # one that was between two polls finds its session gone
+        assert gone["reason"] in ("transport close", "transport error")
     back = await b.next("connect")
     assert (back["recovered"], back["id"]) == (True, first["id"])
     assert len(b.events("server:draining")) == 1

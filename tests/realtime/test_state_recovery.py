@@ -12,7 +12,7 @@ from tests.realtime.harness import CHAT, CLOCK, Client, Flow
 from tests.support.node_client import NodeClient, needs_node
 from tests.support.relay import Relay
 
-pytestmark = [*needs_node, pytest.mark.timeout(120)]
+pytestmark = [needs_node, pytest.mark.timeout(120)]
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["websocket", "polling"])
 

@@ -87,12 +87,15 @@ async def test_tokens_end_with_their_time(tokens: RefreshTokens, clock: ManualCl
 
 async def test_logging_out_ends_one_family_and_a_new_password_all(tokens: RefreshTokens) -> None:
     first, second, foreign = await tokens.issue("anna"), await tokens.issue("anna"), await tokens.issue("ben")
-    assert await tokens.revoke(first.token) is True
+    assert await tokens.revoke(first.token) == first.family_id
+    families = [token.family_id for token in (first, second, foreign)]
+    assert await tokens.revoked_among([*families, "unknown"]) == {first.family_id}
+    assert await tokens.revoked_among([]) == set()
     await refused(tokens, first.token)
     assert await tokens.revoke_user("anna") == 1
     await refused(tokens, second.token)
     await tokens.rotate(foreign.token)
-    assert await tokens.revoke("unknown") is False
+    assert await tokens.revoke("unknown") is None
 
 
 @pytest.mark.parametrize("token", ["", "unknown", "x" * 5_000, "\ud800", "ünï"])

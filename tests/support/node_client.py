@@ -11,13 +11,10 @@ import pytest
 
 DIRECTORY = Path(__file__).parent.parent / "node"
 
-needs_node = [
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
-    pytest.mark.skipif(
-        not (DIRECTORY / "node_modules" / "socket.io-client").is_dir(),
-        reason="the JavaScript clients are not installed: npm ci --prefix tests/node",
-    ),
-]
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or not (DIRECTORY / "node_modules" / "socket.io-client").is_dir(),
+    reason="Node or the JavaScript clients are not installed: npm ci --prefix tests/node",
+)
 
 _PATIENCE_S = 20.0
 _LINE_BYTES = 8 * 1024 * 1024

@@ -1,0 +1,93 @@
+"""A session that was ended has no socket left, on any edge, and one who was taken out of a room hears no more of it."""
+
+import asyncio
+
+import pytest
+import socketio
+
+from actors.messages import Done, MembersChanged
+from cluster.kernel.ids import chat_key
+from realtime.revocation import tell_revoked
+from tests.realtime.harness import CHAT, NOTIFICATIONS, Client, Flow
+
+
+async def is_refused(client: Client) -> str:
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await client.connect(CHAT)
+    return client.refusals[CHAT]["data"]["code"]
+
+
+async def test_ending_a_session_closes_its_sockets_on_every_edge_and_no_other(flow: Flow):
+    await flow.add_edge("edge-1")
+    ann = await flow.person()
+    ended = [
+        await flow.client(ann, edge, flow.token(ann, session="phone")).connect(CHAT, NOTIFICATIONS)
+        for edge in flow.urls
+    ]
+    kept = await flow.client(ann, token=flow.token(ann, session="laptop")).connect(CHAT)
+    flow.sessions.revoked.add("phone")
+    await tell_revoked(flow.edges[1].router, "phone")
+    for client in ended:
+        await client.next("disconnect")
+    assert (await kept.call(CHAT, "chat:join_room", await flow.room(ann)))["ok"]
+    assert [edge.statistics().get("closes.session_revoked") for edge in flow.edges] == [1, 1]
+
+
+async def test_an_ended_session_opens_no_socket(flow: Flow):
+    ann = await flow.person()
+    flow.sessions.revoked.add("phone")
+    assert await is_refused(flow.client(ann, token=flow.token(ann, session="phone"))) == "session_revoked"
+    await flow.client(ann, token=flow.token(ann, session="laptop")).connect(CHAT)
+
+
+async def test_what_was_told_is_remembered_while_storage_is_away(flow: Flow):
+    ann = await flow.person()
+    flow.sessions.is_away = True
+    await flow.client(ann, token=flow.token(ann, session="laptop")).connect(CHAT)
+    await tell_revoked(flow.edges[0].router, "phone")
+    assert await is_refused(flow.client(ann, token=flow.token(ann, session="phone"))) == "session_revoked"
+
+
+async def test_what_was_not_told_is_found_by_asking(flow: Flow):
+    ann = await flow.person()
+    client = await flow.client(ann, token=flow.token(ann, session="phone")).connect(CHAT)
+    flow.sessions.revoked.add("phone")
+    await flow.edges[0]._revocations.sweep()
+    await client.next("disconnect")
+
+
+async def test_the_edges_are_told_after_a_host_has_died(flow: Flow):
+    ann = await flow.person()
+    client = await flow.client(ann, token=flow.token(ann, session="phone")).connect(CHAT)
+    await flow.hosts[0].kill()
+    host = await flow.add_host("host-0")
+    while host.host.statistics()["watches"] < 1:  # noqa: ASYNC110 - until it watches again
+        await asyncio.sleep(0)
+    await tell_revoked(flow.edges[0].router, "phone")
+    await client.next("disconnect")
+
+
+async def test_what_was_told_while_a_link_was_down_is_found_soon(flow: Flow):
+    ann = await flow.person()
+    client = await flow.client(ann, token=flow.token(ann, session="phone")).connect(CHAT)
+    flow.sessions.revoked.add("phone")
+    flow.edges[0]._links.link_to("host-0").redial("a test")
+    await client.next("disconnect")
+
+
+async def test_one_who_was_taken_out_of_a_room_hears_no_more_of_it(flow: Flow):
+    ann, bob = await flow.person(), await flow.person()
+    room = await flow.room(ann, bob)
+    a, b = [await flow.client(who).connect(CHAT) for who in (ann, bob)]
+    for client in (a, b):
+        assert (await client.call(CHAT, "chat:join_room", room))["ok"]
+    await flow.storage.memberships.remove(room, bob)
+    changed = MembersChanged(users=(bob,), removed=True)
+    await flow.edges[0].router.command(ann, chat_key(room), "chat.members_changed", changed, Done)
+    assert await b.next("chat:removed") == {"roomId": room}
+    message = {"roomId": room, "text": "he is gone", "clientMsgId": "1"}
+    assert (await a.call(CHAT, "chat:send_message", message))["ok"]
+    assert (await a.next("chat:new_message"))["text"] == "he is gone"
+    assert a.all("chat:removed") == []
+    assert (await b.call(CHAT, "chat:send_message", message))["error"]["code"] == "not_a_member"
+    assert b.all("chat:new_message") == []
