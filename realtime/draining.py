@@ -17,7 +17,7 @@ from realtime.sockets import Socket, Sockets
 
 DRAINING_EVENT: Final = "server:draining"
 
-_SPREAD_SHARE: Final = 0.7
+SPREAD_SHARE: Final = 0.7
 _GRACE_SHARE: Final = 0.15
 _TICK_S: Final = 0.02
 _SOCKETS_A_TURN: Final = 200
@@ -41,7 +41,7 @@ class Drain:
     async def run(self, seconds: float) -> None:
         """Returns when every socket there was has been closed, within the larger part of `seconds`."""
         start = self._clock.monotonic()
-        await self._tell(start, seconds * _SPREAD_SHARE)
+        await self._tell(start, seconds * SPREAD_SHARE)
         while self._due or self._leaving:
             now = self._clock.monotonic()
             while self._due and self._due[0][0] <= now:

@@ -32,12 +32,12 @@ from realtime.admission import Admission
 from realtime.application import EdgeApplication
 from realtime.auth import TokenService, TokenSettings
 from realtime.deliveries import Deliveries
-from realtime.draining import Drain
+from realtime.draining import SPREAD_SHARE, Drain
 from realtime.engine.limits import EngineLimits
 from realtime.engine.port import Connection
 from realtime.engine.server import SocketEngine
 from realtime.expiry import ExpiryWatch
-from realtime.forwarding import Forwarder, session_prefix
+from realtime.forwarding import Forwarder, HopSigner, session_prefix
 from realtime.http import api
 from realtime.http.context import ApiContext, Readiness
 from realtime.http.settings import ApiSettings
@@ -142,7 +142,9 @@ class Edge:
         self._deliveries.intercept(REVOKED, self._revocations.hear)
         self._deliveries.intercept(MEMBERS_REMOVED, partial(removed_from_room, services))
         self._application = EdgeApplication(services, self._admission, self._sockets, self._expiry, self._revocations)
-        self._forwarder = Forwarder(self.name, lambda: self._watcher.view)
+        self._forwarder = Forwarder(
+            self.name, lambda: self._watcher.view, HopSigner(self._settings.cluster_secret, self._clock)
+        )
         self._engine = SocketEngine(
             self._application,
             self._settings.engine,
@@ -220,7 +222,10 @@ class Edge:
         if self._public is not None:
             public, self._public = self._public, None
             await public.stop()
-        await Drain(self._sockets, self._clock, random.Random()).run(seconds)  # noqa: S311 - a jitter, not a secret
+        drain = Drain(self._sockets, self._clock, random.Random())  # noqa: S311 - a jitter, not a secret
+        async with asyncio.TaskGroup() as group:
+            _ = group.create_task(drain.run(seconds))
+            _ = group.create_task(self._forwarder.splices.leave(seconds * SPREAD_SHARE))
         left_s = max(_LAST_WORDS_S, ends_at - self._clock.monotonic())
         await self._engine.close(RECONNECT_ELSEWHERE, within_s=left_s)
 

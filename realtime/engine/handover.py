@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -46,24 +46,37 @@ def hand_over(request: web.Request, websocket: WebSocketTransport, accept: str) 
     The handshake's answer leaves with whatever is pushed in this loop turn. No extension is accepted: with
     permessage-deflate a socket would cost ten times the memory and no frame could be shared between sockets.
     """
-    http = request.protocol
-    transport = http.transport
-    assert transport is not None, "websocket_accept answers only for a live connection"
     head = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
     )
-    # A client may not send before it has read the answer; one that does is read all the same.
-    early = bytes(http._message_tail)  # noqa: SLF001
-    http.transport = None
-    websocket.attach(transport, head.encode())
-    http.connection_lost(None)
+    early = take_over(request, websocket, head.encode())
     if early:
         asyncio.get_running_loop().call_soon(websocket.data_received, early)
-    return _HandedOver(status=101)
+    return HandedOver(status=101)
 
 
-class _HandedOver(web.StreamResponse):
+class Successor(Protocol):
+    """Whatever gets the connection."""
+
+    def attach(self, transport: asyncio.Transport, head: bytes) -> None:
+        """Become the transport's protocol, and send `head` before anything else."""
+
+
+def take_over(request: web.Request, successor: Successor, head: bytes) -> bytes:
+    """Give the request's connection to `successor`. Returns what the client has sent already: it may not before it has
+    read the answer, but one that does is read all the same. The handler must return `HandedOver` at once."""
+    http = request.protocol
+    transport = http.transport
+    assert transport is not None, "the connection must be live"
+    early = bytes(http._message_tail)  # noqa: SLF001
+    http.transport = None
+    successor.attach(transport, head)
+    http.connection_lost(None)
+    return early
+
+
+class HandedOver(web.StreamResponse):
     """The response of a request whose connection is no longer aiohttp's: preparing and ending it do nothing."""
 
     async def prepare(self, request: web.BaseRequest) -> Any:

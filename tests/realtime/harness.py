@@ -213,7 +213,7 @@ class Flow:
         storage: Any = SimpleNamespace(users=self.people, refresh_tokens=self.sessions, ping=self._ping)
         edge = Edge(name, new_id(), settings, storage, self.views, None, CLOCK)
         self.edges.append(edge)
-        port = await edge.start("127.0.0.1", port)
+        port = await edge.start("127.0.0.1", port, reuse_port=True)
         member = Member(name, "edge", new_id(), f"127.0.0.1:{edge.private_port}", "test")
         await announce(self.views, member, CLOCK)
         self.urls[name] = f"http://127.0.0.1:{port}"

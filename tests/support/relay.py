@@ -1,6 +1,7 @@
 """A TCP relay between two ends that a test can stall in either direction or cut."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -9,6 +10,8 @@ class Relay:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
+        self.choose: Callable[[bytes], tuple[str, int]] | None = None
+        """Where a connection goes, by the first bytes that come on it; None: to the target."""
         self._to_target = asyncio.Event()
         self._to_target.set()
         self._to_client = asyncio.Event()
@@ -55,7 +58,10 @@ class Relay:
         self._idle.clear()
         ends = {writer}
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            first = b"" if self.choose is None else await reader.read(65_536)
+            target = self._target if self.choose is None else self.choose(first)
+            far_reader, far_writer = await asyncio.open_connection(*target)
+            far_writer.write(first)
             ends.add(far_writer)
             self._writers.add(far_writer)
             await asyncio.gather(
