@@ -7,6 +7,7 @@ their sockets again. It decides nothing about deliveries.
 """
 
 import asyncio
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final
@@ -121,15 +122,16 @@ class Recovery:
 
     async def _woken(self) -> None:
         """Wait for something to do. What failed is due again after a pause, or when owners or links have changed."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._due if self._later else None):
                 await self._wake.wait()
-            self._wake.clear()
-            if not self._new_links and self._view_before is None:
-                return
+        self._wake.clear()
+        if self._new_links or self._view_before is not None:
             self._failures = 0
-        except TimeoutError:
-            self._failures += 1
+        elif self._later and asyncio.get_running_loop().time() >= self._due:
+            self._failures += 1  # looked at on every waking: others that come in between do not put it off
+        else:
+            return
         self._now.add(self._later.keys, self._later.people)
         self._later = Wanted()
 
@@ -206,7 +208,8 @@ class Recovery:
             self._failed(asked, people)
         else:
             self._asking.difference_update(asked)
-            self._failures = 0
+            if not self._later:
+                self._failures = 0
             self._take_in(answer, request.positions)
         finally:
             self._room.release()
