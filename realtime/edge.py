@@ -40,6 +40,7 @@ from realtime.expiry import ExpiryWatch
 from realtime.forwarding import Forwarder, HopSigner, session_prefix
 from realtime.http import api
 from realtime.http.context import ApiContext, Readiness
+from realtime.http.dispatch import remote_address
 from realtime.http.settings import ApiSettings
 from realtime.limits import EdgeLimits
 from realtime.metrics import EdgeMetrics
@@ -151,6 +152,7 @@ class Edge:
             self._clock,
             session_prefix=session_prefix(self.name),
             foreign_session=self._forwarder,
+            remote_address=partial(remote_address, trusted_proxies=self._settings.api.trusted_proxies),
         )
         self._deliveries.engine = self._engine
         self._deliveries.subscriptions = self._recovery.subscriptions = self._subscriptions

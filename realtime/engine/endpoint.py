@@ -108,7 +108,7 @@ class Endpoint:
             raise Refused(Refusal.BAD_REQUEST)
         if self._runtime.is_full:
             raise Refused(Refusal.FULL)
-        peer = Peer(request.remote or "", request.headers.get("Origin"), request.query_string)
+        peer = Peer(self._runtime.remote_address(request), request.headers.get("Origin"), request.query_string)
         session = Session(self._runtime, self, peer)
         session.handler = self._open_handler(session)
         if accept is None:

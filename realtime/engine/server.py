@@ -6,7 +6,7 @@ It owns every socket, their timers and their admissions; `close` ends them all, 
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +20,7 @@ from realtime.engine.events import JSON, MSGPACK, OutgoingEvent
 from realtime.engine.limits import EngineLimits
 from realtime.engine.packets import Codec
 from realtime.engine.port import Connection, EncodedEvent, EngineApplication
-from realtime.engine.runtime import Runtime
+from realtime.engine.runtime import Runtime, peer_address
 from realtime.engine.session import Session
 
 JSON_PATH: Final = "/socket.io/"
@@ -34,7 +34,8 @@ class SocketEngine:
     """One per event loop.
 
     `session_prefix` begins every id of this engine. `foreign_session(sid, request)` is asked about a session id that
-    begins otherwise; it returns the response of whoever owns it, or None when nobody does.
+    begins otherwise; it returns the response of whoever owns it, or None when nobody does. `remote_address(request)`
+    says whose request it is; by default the connection's peer.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class SocketEngine:
         *,
         session_prefix: str = "",
         foreign_session: ForeignSession | None = None,
+        remote_address: Callable[[web.Request], str] = peer_address,
     ) -> None:
         self._application = application
         self._foreign_session = foreign_session
         self.runtime = Runtime(limits, clock, session_prefix)
+        self.runtime.remote_address = remote_address
 
     def attach(self, app: web.Application) -> None:
         """Serve both parsers' paths, and close when the application shuts down."""

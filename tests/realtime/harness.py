@@ -21,6 +21,7 @@ from cluster.placement.view import Member
 from cluster.placement.watcher import ViewWatcher
 from realtime.auth import TokenSettings
 from realtime.edge import Edge, EdgeSettings
+from realtime.http.settings import ApiSettings
 from realtime.limits import DEFAULT_RATES, EdgeLimits, Rate
 from storage.records import RoomRecord, User
 from tests.support.memory_storage import MemoryStorage
@@ -201,12 +202,13 @@ class Flow:
         await host.start()
         return host
 
-    async def add_edge(self, name: str = "edge-0", *, port: int = 0, **limits: Any) -> Edge:
+    async def add_edge(self, name: str = "edge-0", *, port: int = 0, trusted_proxies: int = 0, **limits: Any) -> Edge:
         settings = EdgeSettings(
             tokens=TokenSettings("x" * 32, lifetime_s=limits.pop("token_lifetime_s", 900)),
             cluster_secret=SECRET,
             limits=EdgeLimits(**(BUSY | limits)),
             links=FAST_LINKS,
+            api=ApiSettings(trusted_proxies=trusted_proxies),
             password_profile=CHEAPEST,
             view_poll_interval_s=0.05,
         )

@@ -134,6 +134,17 @@ async def test_a_client_cannot_claim_to_have_been_passed_on(flow: Flow):
     assert flow.edges[0]._admission._by_address == {"127.0.0.1": 1}
 
 
+async def test_behind_a_proxy_of_ones_own_it_is_the_proxy_that_names_the_client(flow: Flow):
+    await flow.add_edge("edge-1", trusted_proxies=1)
+    client = flow.client(await flow.person(), "edge-1")
+    client.sio = type(client.sio)(reconnection=False)
+    named = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9"}
+    await client.sio.connect(
+        client.url, headers=named, auth={"token": client.token}, namespaces=[CHAT], transports=["websocket"]
+    )
+    assert flow.edges[1]._admission._by_address == {"9.9.9.9": 1}
+
+
 def test_only_a_recent_hop_of_this_very_request_is_proven():
     signer = HopSigner(SECRET, SystemClock())
     proof = signer.sign("GET", "/socket.io/?sid=edge-0~a")
