@@ -68,7 +68,7 @@ class EdgeLimits:
     max_recoverable_rooms: int = 32
     """Rooms of one connection up to which its client's own connection state recovery works."""
     max_recovered_messages: int = 512
-    max_recovered_characters: int = 262_144
+    max_recovered_characters: int = 131_072
     """What one recovery may give back at once, all rooms together; beyond, the client starts anew."""
     recovery_timeout_s: float = 6.0
     """How long the answer to a client that comes back may wait for its rooms. With `admission_timeout_s` it must stay

@@ -32,6 +32,14 @@ _COUNTERS: Final = frozenset(
         "commands_broken",
         "commands_no_link",
         "commands_overloaded",
+        "connections_recovered",
+        "connections_not_recovered",
+        "sessions_revoked",
+        "sessions_unchecked",
+        "requests_forwarded",
+        "requests_forward_failed",
+        "requests_forward_refused",
+        "websockets_spliced_ever",
     }
 )
 

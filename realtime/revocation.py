@@ -75,7 +75,7 @@ class Revocations:
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
                 is_revoked = await asyncio.shield(self._answer(session_id))
-        except TimeoutError:
+        except (TimeoutError, RuntimeError):  # too late, or no task may be started for it
             self._unanswered += 1
             is_revoked = False
         if is_revoked:
@@ -93,8 +93,8 @@ class Revocations:
         if future is None:
             future = self._asked[session_id] = asyncio.get_running_loop().create_future()
             if not self._is_asking:
-                self._is_asking = True
                 _ = self._tasks.start("revocations", self._ask_all())
+                self._is_asking = True
         return future
 
     async def _ask_all(self) -> None:

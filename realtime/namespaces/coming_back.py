@@ -72,7 +72,7 @@ async def _recover(
             services.subscriptions.disconnect(connection)
             connection.unsend()
             connection.id = fresh
-        services.deliveries.recoveries["refused"] += 1
+        services.deliveries.recoveries["not_recovered"] += 1
     services.deliveries.track(connection, Offsets(limit))
     connection.pid = services.pids.sign(fresh, connection.namespace, socket.user_id, socket.session_id)
     return None
