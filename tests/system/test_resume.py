@@ -14,7 +14,7 @@ pytestmark = [needs_node, pytest.mark.cluster, pytest.mark.timeout(300)]
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowProcess]:
     """A Flow of its own with two edges on one port."""
     running = FlowProcess(tmp_path_factory.mktemp("pair"))
-    running.up("--edges", "2", "--hosts", "1")
+    running.up("--edges", "2", "--no-recommender")
     yield running
     running.down()
 
@@ -100,7 +100,7 @@ async def test_a_deploy_costs_nobody_anything(pair: FlowProcess, people: tuple[P
     await hears(client, "before")
     await ada.socket.disconnect()
     pair.down()
-    pair.up("--edges", "2", "--hosts", "1")
+    pair.up("--edges", "2", "--no-recommender")
     back = await client.next("connect")
     assert (back["recovered"], back["id"]) == (True, first_id)
     await say(ada, room_id, "after")
