@@ -125,12 +125,20 @@ class Endpoint:
     def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
         accept = websocket_accept(request)
         polling = session.transport
-        if accept is None or not session.is_alive() or session.probe is not None:
+        if accept is None or not session.is_alive():
             raise Refused(Refusal.BAD_REQUEST)
-        if not isinstance(polling, PollingTransport):
-            raise Refused(Refusal.BAD_REQUEST)
+        if not isinstance(polling, PollingTransport) or session.probe is not None:
+            return self._turn_away(request, accept)
         probe = UpgradeProbe(self._runtime, session, polling)
         return hand_over(request, probe.websocket, accept)
+
+    def _turn_away(self, request: web.Request, accept: str) -> web.StreamResponse:
+        """A session has one websocket at most. The second is opened and closed, as the reference server does."""
+        websocket = WebSocketTransport(self._runtime, None)
+        response = hand_over(request, websocket, accept)
+        self._runtime.counters.violations += 1
+        websocket.close(PROTOCOL_ERROR.close_code or 1002, PROTOCOL_ERROR.code)
+        return response
 
     async def _poll_or_post(
         self, request: web.Request, session: Session, headers: dict[str, str]

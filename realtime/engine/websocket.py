@@ -36,8 +36,8 @@ class WebSocketTransport(asyncio.Protocol):
 
     name = "websocket"
 
-    def __init__(self, runtime: Runtime, listener: TransportListener) -> None:
-        self.listener: TransportListener | None = listener
+    def __init__(self, runtime: Runtime, listener: TransportListener | None) -> None:
+        self.listener = listener
         self.wheel_slot = -1
         self._runtime = runtime
         self._reader: FrameReader | None = FrameReader(runtime.limits.max_payload_bytes)

@@ -7,7 +7,9 @@ import pytest
 
 from cluster.kernel.errors import SERVER_SHUTDOWN
 from realtime.engine.limits import EVERY_ORIGIN, EngineLimits
-from tests.engine.harness import Poller, RawSocket, Served, eventually, serve
+from tests.engine.harness import AT_ONCE_S, Closed, Poller, RawSocket, Served, eventually, serve
+
+TURNED_AWAY = Closed(3501, "protocol_error")
 
 
 async def _probe(served: Served, poller: Poller, path: str = "/engine.io/") -> RawSocket:
@@ -75,29 +77,31 @@ async def test_polling_is_over_after_the_upgrade() -> None:
         assert await socket.text() == "4still here"
 
 
-async def test_a_second_websocket_for_one_session_is_refused() -> None:
+async def test_a_second_websocket_for_one_session_is_opened_and_closed_and_costs_the_session_nothing() -> None:
     async with serve() as served:
         poller = served.poller("/engine.io/")
         await poller.open()
         socket = await _probe(served, poller)
-        assert (await _probe(served, poller)).status == 400
+        assert await (await _probe(served, poller)).closed(AT_ONCE_S) == TURNED_AWAY
         socket.send("2probe")
         assert await socket.text() == "3probe"
-        assert (await _probe(served, poller)).status == 400
+        assert await (await _probe(served, poller)).closed(AT_ONCE_S) == TURNED_AWAY
         socket.send("5")
         socket.send("4hello")
         assert await socket.text() == "4hello"
-        assert (await _probe(served, poller)).status == 400
+        assert await (await _probe(served, poller)).closed(AT_ONCE_S) == TURNED_AWAY
         socket.send("4hello again")
         assert await socket.text() == "4hello again"
 
 
-async def test_a_websocket_for_a_websocket_session_is_refused() -> None:
+async def test_a_websocket_for_a_websocket_session_is_opened_and_closed() -> None:
     async with serve() as served:
         socket = await served.websocket("/engine.io/")
         sid = json.loads((await socket.text())[1:])["sid"]
         second = await served.websocket("/engine.io/", f"EIO=4&transport=websocket&sid={sid}")
-        assert second.status == 400
+        assert await second.closed(AT_ONCE_S) == TURNED_AWAY
+        socket.send("4hello")
+        assert await socket.text() == "4hello"
 
 
 @pytest.mark.parametrize("packets", [["5"], ["4hello"], ["2"], ["2probe", "2probe"], ["2probe", "4hello"], [b"binary"]])
