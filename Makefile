@@ -11,7 +11,7 @@ SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench chaos lint format lock install node unit-sockets unit-rest
+.PHONY: help up down test check bench chaos fuzz lint format lock install node unit-sockets unit-rest
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,12 @@ format: $(STAMP) ## Put the code into its form
 
 bench: install ## Measure, on a Flow of its own
 	$(BIN)/python -m benchmarks $(ARGS)
+
+INPUTS ?= 1000000
+SEED ?= 1
+
+fuzz: $(STAMP) ## Throw INPUTS=1000000 inputs at the socket engine, led by coverage; SEED=1 repeats a run
+	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED) $(ARGS)
 
 chaos: ## Seeded faults on real processes
 	@echo "make chaos is not there yet: no fault runs exist in this version." >&2; exit 2
