@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import OVERLOADED, RATE_LIMITED, FlowError
+from realtime.addresses import address_block
 from realtime.limits import EdgeLimits, Rate
 
 _MAX_ADDRESSES = 65_536
@@ -66,7 +67,7 @@ class _Socket:
 
 
 class Admission:
-    """Counts the sockets of this edge by person and by address."""
+    """Counts the sockets of this edge by person and by address; an IPv6 address counts with its whole /64."""
 
     def __init__(self, limits: EdgeLimits, clock: Clock) -> None:
         self._limits = limits
@@ -83,6 +84,7 @@ class Admission:
     def arrive(self, address: str) -> None:
         """A socket comes to its first namespace, before its token is looked at. Raises FlowError RATE_LIMITED."""
         now = self._clock.monotonic()
+        address = address_block(address)
         bucket = self._arrivals.get(address)
         if bucket is None:
             bucket = self._remember(address, now)
@@ -102,6 +104,7 @@ class Admission:
     def admit(self, socket_id: str, user_id: str, address: str) -> None:
         """Count a socket in. Raises FlowError OVERLOADED when the edge is full, RATE_LIMITED when its person or its
         address has too many."""
+        address = address_block(address)
         if len(self._sockets) >= self._limits.max_sockets:
             self._refused["edge"] += 1
             raise FlowError(OVERLOADED, "This edge holds as many connections as it can.", retry_after_ms=_FULL_RETRY_MS)

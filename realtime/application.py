@@ -41,6 +41,7 @@ from realtime.protocol import (
     success,
 )
 from realtime.revocation import Revocations
+from realtime.shedding import LoadShedding
 from realtime.sockets import Person, Sockets
 
 _log = logging.getLogger("flow.edge")
@@ -70,12 +71,14 @@ class EdgeApplication:
         self,
         services: Services,
         admission: Admission,
+        shedding: LoadShedding,
         sockets: Sockets,
         expiry: ExpiryWatch,
         revocations: Revocations,
     ) -> None:
         self._services = services
         self._admission = admission
+        self._shedding = shedding
         self._sockets = sockets
         self._expiry = expiry
         self._revocations = revocations
@@ -96,6 +99,7 @@ class EdgeApplication:
 
     async def _connect(self, connection: Connection, handshake: Handshake) -> None:
         if self._sockets.get(connection.socket_id) is None:
+            self._shedding.check()
             self._admission.arrive(handshake.remote_address)
         request = _parse_auth(handshake.auth)
         identity = self._services.tokens.verify(request.token)
@@ -213,6 +217,11 @@ class EdgeApplication:
         _log.error("%s failed with %s\n%s", task, type(error).__name__, place)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def load(self) -> float:
+        """Requests under way, as a share of what may be."""
+        return len(self._requests) / self._services.limits.max_requests
 
     async def stop(self) -> None:
         await self._requests.stop()

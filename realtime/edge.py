@@ -28,6 +28,7 @@ from cluster.link.port import LinkLimits
 from cluster.placement.membership import ViewStore
 from cluster.placement.view import View
 from cluster.placement.watcher import ViewWatcher
+from realtime.addresses import remote_address
 from realtime.admission import Admission
 from realtime.application import EdgeApplication
 from realtime.auth import TokenService, TokenSettings
@@ -40,7 +41,6 @@ from realtime.expiry import ExpiryWatch
 from realtime.forwarding import Forwarder, HopSigner, session_prefix
 from realtime.http import api
 from realtime.http.context import ApiContext, Readiness
-from realtime.http.dispatch import remote_address
 from realtime.http.settings import ApiSettings
 from realtime.limits import EdgeLimits
 from realtime.metrics import EdgeMetrics
@@ -51,6 +51,7 @@ from realtime.passwords import PasswordService
 from realtime.recovery import Recovery
 from realtime.revocation import REVOKED, Revocations
 from realtime.router import Router
+from realtime.shedding import LoadShedding, Pressure
 from realtime.sockets import Socket, Sockets
 from realtime.subscriptions import Subscriptions
 from serve_apps.contracts import Recommender
@@ -114,6 +115,7 @@ class Edge:
         self.tokens = TokenService(settings.tokens, clock)
         self.router = Router(self._links, refresh, limits, clock)
         self._admission = Admission(limits, clock)
+        self._shedding = LoadShedding(limits, clock)
         self._sockets = Sockets(self._admission)
         self._expiry = ExpiryWatch(limits, self._is_live)
         self._recovery = Recovery(self._links, self._sockets, limits, self._tasks, refresh)
@@ -142,7 +144,9 @@ class Edge:
         self._revocations = Revocations(storage.refresh_tokens, self._sockets, self._tasks)
         self._deliveries.intercept(REVOKED, self._revocations.hear)
         self._deliveries.intercept(MEMBERS_REMOVED, partial(removed_from_room, services))
-        self._application = EdgeApplication(services, self._admission, self._sockets, self._expiry, self._revocations)
+        self._application = EdgeApplication(
+            services, self._admission, self._shedding, self._sockets, self._expiry, self._revocations
+        )
         self._forwarder = Forwarder(
             self.name, lambda: self._watcher.view, HopSigner(self._settings.cluster_secret, self._clock)
         )
@@ -152,7 +156,7 @@ class Edge:
             self._clock,
             session_prefix=session_prefix(self.name),
             foreign_session=self._forwarder,
-            remote_address=partial(remote_address, trusted_proxies=self._settings.api.trusted_proxies),
+            door=_Door(self._shedding, self._settings.api.trusted_proxies),
         )
         self._deliveries.engine = self._engine
         self._deliveries.subscriptions = self._recovery.subscriptions = self._subscriptions
@@ -195,6 +199,7 @@ class Edge:
         self._recovery.start()
         _ = self._tasks.start("expiry", self._watch_expiry())
         _ = self._tasks.start("revocations", self._revocations.run(self.router, self._subscriptions))
+        _ = self._tasks.start("load", self._watch_load())
         await self._runner.setup()
         self._public, bound = await self._listen(host, port, reuse_port=reuse_port)
         _, self.private_port = await self._listen(private_host, 0)
@@ -246,6 +251,14 @@ class Edge:
             await asyncio.sleep(_EXPIRY_INTERVAL_S)
             self._expiry.tick(self._clock.now_ms())
 
+    async def _watch_load(self) -> None:
+        interval = self._settings.limits.pressure_interval_s
+        while True:
+            before = self._clock.monotonic()
+            await asyncio.sleep(interval)
+            lag = max(0.0, self._clock.monotonic() - before - interval)
+            self._shedding.observe(Pressure(self._engine.load, self._application.load, lag))
+
     def _is_live(self, socket: Socket) -> bool:
         return self._sockets.get(socket.id) is socket
 
@@ -279,7 +292,7 @@ class Edge:
 
     def _readiness(self) -> Readiness:
         states = self._link_states()
-        return Readiness(sum(states.values()), len(states), self._is_draining)
+        return Readiness(sum(states.values()), len(states), self._is_draining, self._shedding.reasons)
 
     def statistics(self) -> dict[str, float]:
         """Every gauge and counter of this edge by name."""
@@ -287,6 +300,7 @@ class Edge:
             self._http.statistics,
             self._engine.statistics,
             self._admission.statistics,
+            self._shedding.statistics,
             self._subscriptions.statistics,
             self._deliveries.statistics,
             self.router.statistics,
@@ -298,3 +312,14 @@ class Edge:
             self._forwarder.statistics,
         )
         return {name: value for part in parts for name, value in part().items()}
+
+
+class _Door:
+    """`engine.endpoint.Door` of the edge."""
+
+    def __init__(self, shedding: LoadShedding, trusted_proxies: int) -> None:
+        self._trusted_proxies = trusted_proxies
+        self.wait_s = shedding.wait_s
+
+    def address(self, request: web.Request) -> str:
+        return remote_address(request, self._trusted_proxies)

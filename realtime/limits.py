@@ -43,6 +43,18 @@ class EdgeLimits:
     max_sockets_per_address: int = 20_000
     connections_per_address: Rate = Rate(2_000.0, 20_000)
 
+    arrivals: Rate = Rate(3_000.0, 6_000)
+    """New sockets of the whole edge, whoever they are; beyond it they are answered 503 before anything is done."""
+
+    pressure_interval_s: float = 0.1
+    shed_at: float = 0.9
+    """The share of its sockets or requests at which the edge is not ready any more."""
+    recover_at: float = 0.75
+    shed_lag_s: float = 0.5
+    recover_lag_s: float = 0.1
+    recover_after_s: float = 2.0
+    """How long everything must have been below `recover_at` and `recover_lag_s` before the edge is ready again."""
+
     rates: dict[str, Rate] = field(default_factory=lambda: dict(DEFAULT_RATES))
     default_rate: Rate = Rate(20.0, 60)
     requests_per_socket: Rate = Rate(200.0, 600)
@@ -88,6 +100,8 @@ class EdgeLimits:
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value <= 0 and item.name != "drain_spread_s":
                 raise ValueError(f"{item.name} must be greater than 0, not {value}")
+        if not self.recover_at < self.shed_at <= 1 or self.recover_lag_s >= self.shed_lag_s:
+            raise ValueError("recover_at and recover_lag_s must be less than shed_at, at most 1, and shed_lag_s")
         if not 1 <= self.resume_chunk <= 256:
             raise ValueError("resume_chunk must be 1 to 256, the most one Resume may carry")
         if self.max_held_deliveries < self.max_held_deliveries_per_key:

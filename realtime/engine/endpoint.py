@@ -5,9 +5,10 @@ is passed to `foreign_session` when there is one. Every refusal is Engine.IO's o
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 from aiohttp import web
@@ -25,7 +26,29 @@ from realtime.engine.websocket import WebSocketTransport
 ForeignSession = Callable[[str, web.Request], Awaitable[web.StreamResponse | None]]
 OpenHandler = Callable[[Session], MessageHandler]
 
+
+class Door(Protocol):
+    """Who may open a session, asked before anything is done for it."""
+
+    def address(self, request: web.Request) -> str:
+        """Whose request it is; a proxy may stand before the server."""
+
+    def wait_s(self) -> float:
+        """0.0 lets one session in, else the seconds after which the client may ask again."""
+
+
+class OpenDoor:
+    """Lets everybody in."""
+
+    def address(self, request: web.Request) -> str:
+        return request.remote or ""
+
+    def wait_s(self) -> float:
+        return 0.0
+
+
 _MAX_ID_CHARACTERS: Final = 128
+_FULL_RETRY_S: Final = 5.0
 
 
 class Refusal(Enum):
@@ -42,17 +65,25 @@ class Refusal(Enum):
 
 
 class Refused(Exception):
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, retry_after_s: float = 0.0) -> None:
         super().__init__(refusal.value[2])
         self.refusal = refusal
+        self.retry_after_s = retry_after_s
 
 
 class Endpoint:
     """Serves one path; `open_handler` says what its sessions carry."""
 
-    def __init__(self, runtime: Runtime, open_handler: OpenHandler, foreign_session: ForeignSession | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        open_handler: OpenHandler,
+        foreign_session: ForeignSession | None,
+        door: Door | None = None,
+    ) -> None:
         self._runtime = runtime
         self._open_handler = open_handler
+        self._door = door or OpenDoor()
         self._foreign_session = foreign_session
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -64,6 +95,8 @@ class Endpoint:
         try:
             return await self._serve(request, headers)
         except Refused as refused:
+            if refused.retry_after_s:
+                headers["Retry-After"] = str(math.ceil(refused.retry_after_s))
             return self._refusal(refused.refusal, headers)
 
     def _refusal(self, refusal: Refusal, headers: dict[str, str]) -> web.Response:
@@ -107,8 +140,11 @@ class Endpoint:
         if (accept is None) != (transport == "polling"):
             raise Refused(Refusal.BAD_REQUEST)
         if self._runtime.is_full:
-            raise Refused(Refusal.FULL)
-        peer = Peer(self._runtime.remote_address(request), request.headers.get("Origin"), request.query_string)
+            raise Refused(Refusal.FULL, _FULL_RETRY_S)
+        wait = self._door.wait_s()
+        if wait:
+            raise Refused(Refusal.FULL, wait)
+        peer = Peer(self._door.address(request), request.headers.get("Origin"), request.query_string)
         session = Session(self._runtime, self, peer)
         session.handler = self._open_handler(session)
         if accept is None:

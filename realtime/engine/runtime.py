@@ -5,10 +5,7 @@ Made once per engine, within its event loop. Holds no rule of a protocol.
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
-
-from aiohttp import web
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.tasks import TaskOwner
@@ -21,11 +18,6 @@ if TYPE_CHECKING:
     from realtime.engine.session import Session
 
 _ID_BYTES: Final = 15
-
-
-def peer_address(request: web.Request) -> str:
-    """The address of the connection itself."""
-    return request.remote or ""
 
 
 class LingeringTransport(WheelEntry, Protocol):
@@ -57,7 +49,6 @@ class Runtime:
         self.empty = asyncio.Event()
         self.empty.set()
         self.draining = False
-        self.remote_address: Callable[[web.Request], str] = peer_address
 
     def new_id(self) -> str:
         """An id that nobody can guess, with the edge's prefix so that any edge can tell whose it is."""

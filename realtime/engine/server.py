@@ -6,7 +6,7 @@ It owns every socket, their timers and their admissions; `close` ends them all, 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,12 +15,12 @@ from cluster.kernel.clock import Clock
 from cluster.kernel.errors import SERVER_SHUTDOWN, ErrorKind
 from realtime.engine.client import SocketIoClient
 from realtime.engine.connection import NamespaceConnection
-from realtime.engine.endpoint import Endpoint, ForeignSession, OpenHandler
+from realtime.engine.endpoint import Door, Endpoint, ForeignSession, OpenHandler
 from realtime.engine.events import JSON, MSGPACK, OutgoingEvent
 from realtime.engine.limits import EngineLimits
 from realtime.engine.packets import Codec
 from realtime.engine.port import Connection, EncodedEvent, EngineApplication
-from realtime.engine.runtime import Runtime, peer_address
+from realtime.engine.runtime import Runtime
 from realtime.engine.session import Session
 
 JSON_PATH: Final = "/socket.io/"
@@ -34,8 +34,8 @@ class SocketEngine:
     """One per event loop.
 
     `session_prefix` begins every id of this engine. `foreign_session(sid, request)` is asked about a session id that
-    begins otherwise; it returns the response of whoever owns it, or None when nobody does. `remote_address(request)`
-    says whose request it is; by default the connection's peer.
+    begins otherwise; it returns the response of whoever owns it, or None when nobody does. `door` is asked before a
+    session is opened; without one everybody comes in.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class SocketEngine:
         *,
         session_prefix: str = "",
         foreign_session: ForeignSession | None = None,
-        remote_address: Callable[[web.Request], str] = peer_address,
+        door: Door | None = None,
     ) -> None:
         self._application = application
         self._foreign_session = foreign_session
+        self._door = door
         self.runtime = Runtime(limits, clock, session_prefix)
-        self.runtime.remote_address = remote_address
 
     def attach(self, app: web.Application) -> None:
         """Serve both parsers' paths, and close when the application shuts down."""
@@ -61,7 +61,7 @@ class SocketEngine:
 
     def attach_handler(self, app: web.Application, path: str, open_handler: OpenHandler) -> None:
         """Serve bare Engine.IO at `path`, its messages going to a handler of the caller's."""
-        endpoint = Endpoint(self.runtime, open_handler, self._foreign_session)
+        endpoint = Endpoint(self.runtime, open_handler, self._foreign_session, self._door)
         app.router.add_route("*", path, endpoint.handle)
 
     def _socket_io(self, codec: Codec) -> OpenHandler:
@@ -77,6 +77,11 @@ class SocketEngine:
     def broadcast(self, connections: Iterable[Connection], event: EncodedEvent) -> None:
         for connection in connections:
             connection.send(event)
+
+    @property
+    def load(self) -> float:
+        """Sockets, as a share of what may be."""
+        return len(self.runtime.sessions) / self.runtime.limits.max_sockets
 
     def statistics(self) -> dict[str, float]:
         runtime = self.runtime

@@ -6,11 +6,12 @@ username get the same answer after the same work. Passwords are hashed off the l
 
 from cluster.kernel.errors import BAD_CREDENTIALS, UNAUTHENTICATED, USERNAME_TAKEN, FlowError
 from cluster.kernel.ids import new_id
+from realtime.addresses import address_block
 from realtime.http.auth_shapes import Credentials, Leaving, Registration, Renewal, SignedIn
 from realtime.http.context import ApiContext
 from realtime.http.fields import Nothing, Point, moment, tidy_tags
 from realtime.http.operations import AnyOperation, Call, Operation
-from realtime.http.throttle import Throttle, address_block
+from realtime.http.throttle import Throttle
 from realtime.http.user_shapes import own_user
 from realtime.revocation import tell_revoked
 from storage.records import User

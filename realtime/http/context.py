@@ -39,6 +39,8 @@ class Readiness(NamedTuple):
     hosts_linked: int
     hosts_expected: int
     draining: bool
+    overloaded: tuple[str, ...] = ()
+    """What there is too much of: see `shedding.LoadShedding.reasons`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,12 @@ from aiohttp import hdrs, web
 
 from cluster.kernel.errors import NOT_FOUND, TOO_LARGE, UNAUTHENTICATED, FlowError
 from cluster.kernel.ids import is_id
+from realtime.addresses import address_block, remote_address
 from realtime.http.context import ApiContext, Caller
 from realtime.http.fields import Nothing
 from realtime.http.middlewares import REQUEST_ID
 from realtime.http.operations import AnyOperation, Call
-from realtime.http.throttle import Throttle, address_block
+from realtime.http.throttle import Throttle
 from realtime.http.validation import decode_json, shaped, shaped_query
 
 _BEARER = "bearer "
@@ -80,15 +81,6 @@ def _bearer(request: web.Request) -> str:
     if header[: len(_BEARER)].lower() != _BEARER:
         raise FlowError(UNAUTHENTICATED, "Send the access token as `Authorization: Bearer …`.")
     return header[len(_BEARER) :].strip()
-
-
-def remote_address(request: web.Request, trusted_proxies: int) -> str:
-    """The client's address: the socket's peer, or what the outermost proxy of one's own saw."""
-    if trusted_proxies > 0:
-        forwarded = [part.strip() for part in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
-        if len(forwarded) >= trusted_proxies and forwarded[-trusted_proxies]:
-            return forwarded[-trusted_proxies]
-    return request.remote or ""
 
 
 def _checked_path(values: Mapping[str, str]) -> Mapping[str, str]:

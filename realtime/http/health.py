@@ -36,7 +36,7 @@ async def alive(call: Call[Nothing, Nothing]) -> Alive:
 
 
 class ReadinessProbe:
-    """Whether this edge can do its work: the database answers, it reaches a host, and it is not draining.
+    """Whether this edge can do its work: the database answers, it reaches a host, and it neither drains nor sheds.
 
     One host of several being away does not make an edge unready: its share of the rooms is about to move, and taking
     every edge out of service for it would be the worse outage.
@@ -58,6 +58,8 @@ class ReadinessProbe:
             wrong["hosts"] = "no host is linked"
         if known.draining:
             wrong["edge"] = "the edge is draining"
+        elif known.overloaded:
+            wrong["edge"] = f"the edge is at its limit ({', '.join(known.overloaded)})"
         if wrong:
             detail = f"Not ready: {', '.join(wrong.values())}."
             raise FlowError(UNAVAILABLE, detail, retry_after_ms=_RETRY_MS, fields=tuple(wrong))

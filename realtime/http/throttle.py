@@ -4,7 +4,6 @@ The dispatcher and the login operations call it before any work is done. The buc
 together allow as many times more. It promises a bounded memory and an answer that says when to come back.
 """
 
-import ipaddress
 from typing import Final
 
 from cluster.kernel.clock import Clock
@@ -46,16 +45,3 @@ class Throttle:
 
     def statistics(self) -> dict[str, float]:
         return {"names": len(self._buckets), "refused": self._refused}
-
-
-def address_block(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 that one IPv6 customer holds."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))

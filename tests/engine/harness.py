@@ -15,7 +15,7 @@ from aiohttp import web
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import SERVER_SHUTDOWN, SESSION_REVOKED, FlowError
 from realtime.engine.conformance import EchoMessages
-from realtime.engine.endpoint import ForeignSession
+from realtime.engine.endpoint import Door, ForeignSession
 from realtime.engine.limits import EVERY_ORIGIN, EngineLimits
 from realtime.engine.port import Ack, Connection, Handshake
 from realtime.engine.server import SocketEngine
@@ -115,6 +115,7 @@ async def serve(
     *,
     session_prefix: str = "",
     foreign_session: ForeignSession | None = None,
+    door: Door | None = None,
 ) -> AsyncIterator[Served]:
     app = web.Application()
     application = RecordingApplication()
@@ -124,6 +125,7 @@ async def serve(
         SystemClock(),
         session_prefix=session_prefix,
         foreign_session=foreign_session,
+        door=door,
     )
     engine.attach(app)
     engine.attach_handler(app, "/engine.io/", EchoMessages)

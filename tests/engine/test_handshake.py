@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from aiohttp import web
 
 from cluster.kernel.errors import SETTINGS_INVALID, FlowError
 from realtime.engine.limits import EVERY_ORIGIN, EngineLimits
@@ -156,3 +157,32 @@ def test_limits_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(FlowError, match="ping_interval_ms") as caught:
         EngineLimits(ping_interval_ms=0)
     assert caught.value.kind is SETTINGS_INVALID
+
+
+class _Door:
+    """Lets in one, then says when to come back."""
+
+    def __init__(self) -> None:
+        self.came = 0
+
+    def address(self, request: web.Request) -> str:
+        return request.headers.get("X-Test", "nobody")
+
+    def wait_s(self) -> float:
+        self.came += 1
+        return 0.0 if self.came == 1 else 1.2
+
+
+async def test_the_door_is_asked_before_a_session_is_made_and_says_when_to_come_back() -> None:
+    async with serve(door=_Door()) as served:
+        socket = await served.websocket()
+        assert (await socket.text()).startswith("0{")
+        second = await served.websocket()
+        assert second.status == 503
+        assert "Retry-After: 2\r\n" in second.head
+        async with served.http.get(served.poller().target) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+        assert served.engine.statistics()["sockets_opened"] == 1
+        socket.send("40")
+        assert (await socket.text()).startswith('40{"sid":')
+        assert served.application.handshakes[0].remote_address == "nobody"

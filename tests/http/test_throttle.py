@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import RATE_LIMITED, FlowError
-from realtime.http.throttle import Throttle, address_block
+from realtime.addresses import address_block
+from realtime.http.throttle import Throttle
 from realtime.limits import Rate
 
 
