@@ -55,6 +55,7 @@ _HANDLERS: Final[dict[str, Handler]] = {
 }
 _RETRY_MS: Final = 200
 _UNKNOWN: Final = "unknown"
+_CONNECT: Final = "connect"
 
 
 _ADMISSIONS: Final[dict[str, Admit]] = {
@@ -98,9 +99,12 @@ class EdgeApplication:
             raise
 
     async def _connect(self, connection: Connection, handshake: Handshake) -> None:
-        if self._sockets.get(connection.socket_id) is None:
+        known = self._sockets.get(connection.socket_id)
+        if known is None:
             self._shedding.check()
             self._admission.arrive(handshake.remote_address)
+        else:
+            known.buckets.take(_CONNECT, self._services.clock.monotonic())
         request = _parse_auth(handshake.auth)
         identity = self._services.tokens.verify(request.token)
         await self._revocations.check(identity.session_id)

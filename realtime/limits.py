@@ -50,8 +50,8 @@ class EdgeLimits:
     shed_at: float = 0.9
     """The share of its sockets or requests at which the edge is not ready any more."""
     recover_at: float = 0.75
-    shed_lag_s: float = 0.5
-    recover_lag_s: float = 0.1
+    shed_lag_s: float = 1.0
+    recover_lag_s: float = 0.25
     recover_after_s: float = 2.0
     """How long everything must have been below `recover_at` and `recover_lag_s` before the edge is ready again."""
 

@@ -43,7 +43,13 @@ class Close(NamedTuple):
     """1005 when the client gave none."""
 
 
-Message = str | bytes | Ping | Close
+class Silence(NamedTuple):
+    """Many frames in a row said nothing: pongs, or pieces of a message. Given so that the reader's user can pause."""
+
+
+Message = str | bytes | Ping | Close | Silence
+
+_SILENT_FRAMES: Final = 64
 
 
 class FrameReader:
@@ -66,7 +72,7 @@ class FrameReader:
                 return
             data = bytes(self._buffer)
             self._buffer = None
-        position, size = 0, len(data)
+        position, size, silent = 0, len(data), 0
         while position < size:
             header, length = self._header(data, position, size)
             end = position + header + length
@@ -81,6 +87,8 @@ class FrameReader:
             position = end
             if message is not None:
                 yield message
+            elif (silent := silent + 1) % _SILENT_FRAMES == 0:
+                yield Silence()
 
     def _header(self, data: bytes, position: int, size: int) -> tuple[int, int]:
         """Bytes of the header, mask included, and of the payload; (0, bytes needed to tell) when there are too few."""

@@ -104,7 +104,10 @@ class JsonCodec:
                 raise ProtocolViolation("a binary packet without a number of attachments")
             attachments = int(count)
             kind = PacketKind.EVENT if digit == "5" else PacketKind.ACK
-        packet = Packet(kind, namespace or "/", loads(rest) if rest else None, int(number) if number else None)
+        data = loads(rest) if rest else None
+        if rest.count("[") + rest.count("{") > _MAX_NESTING:
+            _check_depth(data, 0)
+        packet = Packet(kind, namespace or "/", data, int(number) if number else None)
         check(packet, has_data=bool(rest))
         return packet._replace(attachments=attachments) if attachments else packet
 
@@ -133,6 +136,16 @@ def _mend(escape: re.Match[str]) -> str:
     if escape["lone"] or (escape["high"] and not escape["low"]):
         return "\\ufffd"
     return escape[0]
+
+
+def _check_depth(data: Any, depth: int) -> None:
+    """What could not be written again is not taken: JSON is read four times as deep as it can be written."""
+    if depth > _MAX_NESTING:
+        raise ProtocolViolation("data nested too deeply")
+    if isinstance(data, list | dict):
+        for item in data.values() if isinstance(data, dict) else data:
+            if isinstance(item, list | dict):
+                _check_depth(item, depth + 1)
 
 
 def check(packet: Packet, *, has_data: bool) -> None:

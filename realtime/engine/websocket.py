@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
-from realtime.engine.frame_reader import TOO_BIG, Close, FrameError, FrameReader, Message, Ping
+from realtime.engine.frame_reader import TOO_BIG, Close, FrameError, FrameReader, Message, Ping, Silence
 from realtime.engine.runtime import Runtime
 from realtime.engine.transport import TransportListener
 from realtime.engine.wire import PONG, Wire, close_frame, frame
@@ -150,7 +150,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._lost("transport_close")
         elif isinstance(message, Ping):
             self._enqueue(frame(PONG, message.payload))
-        elif self.listener is not None:
+        elif not isinstance(message, Silence) and self.listener is not None:
             self.listener.receive(message)
 
     def eof_received(self) -> bool:

@@ -115,7 +115,7 @@ def test_a_whole_ipv6_network_counts_as_one_address() -> None:
     admission.admit("3", "cas", "2001:db8:1:2:abcd::3")
 
 
-@pytest.mark.parametrize("wrong", [{"recover_at": 0.95}, {"shed_at": 1.5}, {"recover_lag_s": 0.5}])
+@pytest.mark.parametrize("wrong", [{"recover_at": 0.95}, {"shed_at": 1.5}, {"recover_lag_s": 5.0}])
 def test_thresholds_without_room_between_them_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="recover_at"):
         EdgeLimits(**wrong)  # type: ignore[arg-type]
