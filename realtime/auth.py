@@ -6,6 +6,7 @@ has not expired. It never logs a token, never takes an algorithm from one, and s
 early is ended by whoever owns sessions.
 """
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,6 +57,16 @@ def _key_id(secret: str) -> str:
     return hashlib.blake2b(secret.encode(), digest_size=6, person=b"flow-token-kid").hexdigest()
 
 
+def _key(secret: str) -> jwt.PyJWK:
+    """Made ready once; PyJWT looks a bare secret over for each token."""
+    encoded = base64.urlsafe_b64encode(secret.encode()).rstrip(b"=").decode()
+    return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": _ALGORITHM})
+
+
+def _header(key_id: str, key: jwt.PyJWK) -> str:
+    return jwt.encode({}, key, algorithm=_ALGORITHM, headers={"kid": key_id}).partition(".")[0]
+
+
 class TokenService:
     """Issues and verifies access tokens."""
 
@@ -63,9 +74,11 @@ class TokenService:
         self._settings = settings
         self._clock = clock
         self._current = _key_id(settings.secret)
-        self._keys = {self._current: settings.secret}
+        self._keys = {self._current: _key(settings.secret)}
         if settings.previous_secret is not None:
-            self._keys.setdefault(_key_id(settings.previous_secret), settings.previous_secret)
+            self._keys.setdefault(_key_id(settings.previous_secret), _key(settings.previous_secret))
+        # What tokens of our own begin with, so that the header of each need not be read twice.
+        self._by_header = {_header(key_id, key): key for key_id, key in self._keys.items()}
 
     def issue(self, user_id: str, username: str, session_id: str) -> tuple[str, int]:
         """A new token and when it expires, in milliseconds of wall time."""
@@ -81,7 +94,7 @@ class TokenService:
             "iat": now,
             "exp": expires,
         }
-        token = jwt.encode(claims, self._settings.secret, algorithm=_ALGORITHM, headers={"kid": self._current})
+        token = jwt.encode(claims, self._keys[self._current], algorithm=_ALGORITHM, headers={"kid": self._current})
         return token, expires * 1000
 
     def verify(self, token: object) -> Identity:
@@ -99,12 +112,14 @@ class TokenService:
         if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN_CHARACTERS:
             raise FlowError(UNAUTHENTICATED)
         try:
-            secret = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
-            if secret is None:
+            key = self._by_header.get(token.partition(".")[0])
+            if key is None:
+                key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
+            if key is None:
                 raise FlowError(UNAUTHENTICATED)
             claims: dict[str, Any] = jwt.decode(
                 token,
-                secret,
+                key,
                 algorithms=[_ALGORITHM],
                 audience=self._settings.audience,
                 issuer=self._settings.issuer,
