@@ -40,6 +40,8 @@ _COUNTERS: Final = frozenset(
         "requests_forward_failed",
         "requests_forward_refused",
         "websockets_spliced_ever",
+        "arrivals_refused",
+        "times_shed",
     }
 )
 

@@ -20,7 +20,7 @@ from realtime.engine.server import SocketEngine
 from realtime.engine.session import Session
 from realtime.engine.wire import Wire
 
-_AUTH_DELAY_S: Final = 0.005
+_AUTH_DELAY_S: Final = 0.05
 
 
 class EchoApplication:
