@@ -61,6 +61,7 @@ async def test_ready_when_the_database_answers_and_a_host_is_linked(api: Api) ->
         (Readiness(0, 2, draining=False), ["hosts"]),
         (Readiness(1, 1, draining=True), ["edge"]),
         (Readiness(0, 1, draining=True), ["hosts", "edge"]),
+        (Readiness(1, 1, draining=False, overloaded=("loop", "requests")), ["edge"]),
     ],
 )
 async def test_not_ready_says_which_part(api: Api, readiness: Readiness, fields: list[str]) -> None:
