@@ -176,9 +176,7 @@ class Simulation:
         room = self._random.choice(behind)
         message = self._log[room][phone.joined[room]]
         phone.joined[room] = phone.have[room] = message.seq
-        phone.records.append(
-            Delivered(at=self._tick(), connection=phone.connection, room=room, message=_seen(message))
-        )
+        phone.records.append(Delivered(at=self._tick(), connection=phone.connection, room=room, message=_seen(message)))
         return True
 
     def _send(self, phone: _Phone) -> None:
@@ -188,16 +186,12 @@ class Simulation:
         stored: StoredMessage | None = None
         for attempt in (1, 2):
             phone.records.append(
-                Asked(
-                    at=self._tick(), operation=operation, attempt=attempt, kind="send", place=room, key=key, text=key
-                )
+                Asked(at=self._tick(), operation=operation, attempt=attempt, kind="send", place=room, key=key, text=key)
             )
             if stored is None and self._chance(0.8):
                 stored = self._store(phone, room, key)
             if stored is None or self._chance(0.2):
-                phone.records.append(
-                    GaveUp(at=self._tick(), operation=operation, attempt=attempt, reason="timeout")
-                )
+                phone.records.append(GaveUp(at=self._tick(), operation=operation, attempt=attempt, reason="timeout"))
                 continue
             phone.records.append(
                 Answered(
@@ -287,5 +281,3 @@ def _seen(message: StoredMessage) -> Seen:
 
 def made_up(seed: int) -> Story:
     return Simulation(seed).run()
-
-

@@ -6,6 +6,7 @@ breaks one promise at a place that Hypothesis picks, and says which kind the che
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -134,7 +135,7 @@ def what_the_join_held_came_again(story: Story, choice: random.Random) -> None:
     joins = [
         (client, index, record.messages[-1], asked.place)
         for client, records in story.records.items()
-        for index, (asked, record) in enumerate(zip(records, records[1:], strict=False))
+        for index, (asked, record) in enumerate(pairwise(records))
         if isinstance(asked, Asked) and asked.kind == "join" and isinstance(record, Answered) and record.messages
     ]
     client, index, message, room = pick(choice, joins)
@@ -194,7 +195,7 @@ def recovered_joins(story: Story) -> list[tuple[Client, int, Asked, Answered]]:
     return [
         (client, index, asked, record)
         for client, records in story.records.items()
-        for index, (asked, record) in enumerate(zip(records, records[1:], strict=False))
+        for index, (asked, record) in enumerate(pairwise(records))
         if isinstance(asked, Asked) and asked.kind == "join" and isinstance(record, Answered) and record.recovered
     ]
 
@@ -239,9 +240,7 @@ def _renumbered(record, room: str, at: int, places: dict[int, str]):
 def a_join_showed_less_than_was_known(story: Story, choice: random.Random) -> None:
     joins = [join for join in recovered_joins(story) if join[2].since and join[2].since > 1]
     client, index, asked, _ = pick(choice, joins)
-    [older] = [
-        message for message in story.messages if (message.room, message.seq) == (asked.place, asked.since - 1)
-    ]
+    [older] = [message for message in story.messages if (message.room, message.seq) == (asked.place, asked.since - 1)]
     page = (Seen(older.seq, older.id, older.key, older.epoch, older.user, older.text),)
     question = change(asked, operation=9_999)
     answer = Answered(at=asked.at, operation=9_999, attempt=1, seq=older.seq, epoch=older.epoch, messages=page)
@@ -267,7 +266,7 @@ def the_second_ack_differs(story: Story, choice: random.Random) -> None:
 
 
 def an_ack_names_another_place(story: Story, choice: random.Random) -> None:
-    client, _, index, answer = pick(choice, acked_sends(story))
+    client, _, _, answer = pick(choice, acked_sends(story))
     story.records[client] = [
         change(record, epoch=record.epoch + 1)
         if isinstance(record, Answered) and record.operation == answer.operation
@@ -314,6 +313,20 @@ def somebody_was_told_of_more_than_there_are_places(story: Story, choice: random
     story.records[client].insert(0, Counted(at=0.0, event=EVENT, attending=story.capacity[EVENT] + 1))
 
 
+def more_were_told_that_they_go_than_there_are_places(story: Story, choice: random.Random) -> None:
+    """The answers alone show it: nothing is stored of it and nobody was told a number."""
+    late = max(record.at for records in story.records.values() for record in records) + 1
+    story.rooms = ()
+    for number in range(2):
+        asked = Asked(at=late, operation=1, attempt=1, kind="rsvp", place="event-1", status="going")
+        answer = Answered(at=late + 1, operation=1, attempt=1, status="going")
+        gone = Asked(at=late + 2, operation=2, attempt=1, kind="rsvp", place="event-1", status="declined")
+        left = Answered(at=late + 3, operation=2, attempt=1, status="declined")
+        story.records[Client(f"new-{number}", f"new-{number}")] = [asked, answer, gone, left]
+        story.rsvps.append(StoredRsvp(event="event-1", user=f"new-{number}", status="declined"))
+    story.capacity["event-1"] = 1
+
+
 def a_place_is_free_while_somebody_waits(story: Story, choice: random.Random) -> None:
     assume(any(row.status == "waiting" for row in story.rsvps))
     story.capacity[EVENT] += 1
@@ -329,13 +342,12 @@ def one_who_came_later_was_taken_first(story: Story, choice: random.Random) -> N
         kept = [record for record in records if getattr(record, "operation", 0) not in asked]
         story.records[client] = [record for record in kept if not isinstance(record, Counted)]
     finished = Finished(at=9e9, is_connected=True, joined=())
+    story.rooms = ()
     for number, user in enumerate(("early", "late")):
         at = 1e6 * (number + 1)
         question = Asked(at=at, operation=1, attempt=1, kind="rsvp", place=EVENT, status="going")
         answer = Answered(at=at + 1, operation=1, attempt=1, status="waiting")
         story.records[Client(user, user)] = [question, answer, finished]
-    rooms, story.rooms = story.rooms, ()
-    assert rooms
 
 
 def an_acked_answer_is_not_stored(story: Story, choice: random.Random) -> None:
@@ -353,6 +365,12 @@ def _is_plain(records) -> bool:
     asked = {record.operation for record in records if isinstance(record, Asked) and record.kind == "rsvp"}
     answered = {record.operation for record in records if isinstance(record, Answered)}
     return asked <= answered
+
+
+def a_right_request_was_refused_for_good(story: Story, choice: random.Random) -> None:
+    client, _, index, answer = pick(choice, acked_sends(story))
+    refusal = Answered(at=answer.at, operation=answer.operation, attempt=3, code="internal")
+    story.records[client].insert(index + 1, refusal)
 
 
 def a_client_never_came_back(story: Story, choice: random.Random) -> None:
@@ -384,9 +402,11 @@ BREAKAGES: list[tuple[str, Breakage]] = [
     ("oversold", one_more_is_going_than_there_are_places),
     ("oversold", a_seat_was_given_twice),
     ("oversold", somebody_was_told_of_more_than_there_are_places),
+    ("oversold", more_were_told_that_they_go_than_there_are_places),
     ("waitlist", a_place_is_free_while_somebody_waits),
     ("waitlist", one_who_came_later_was_taken_first),
     ("rsvp_lost", an_acked_answer_is_not_stored),
+    ("refused", a_right_request_was_refused_for_good),
     ("stranded", a_client_never_came_back),
 ]
 

@@ -20,6 +20,7 @@ class Relay:
         self._idle = asyncio.Event()
         self._idle.set()
         self._server: asyncio.Server | None = None
+        self._refuses = False
 
     async def start(self) -> tuple[str, int]:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -37,7 +38,13 @@ class Relay:
         if to_client:
             self._to_client.clear()
 
+    def refuse(self) -> None:
+        """Reset every connection there is, and each new one, until `resume`."""
+        self._refuses = True
+        self.cut()
+
     def resume(self) -> None:
+        self._refuses = False
         self._to_target.set()
         self._to_client.set()
 
@@ -54,6 +61,9 @@ class Relay:
         await self._idle.wait()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.transport.abort()
+            return
         self._writers.add(writer)
         self._idle.clear()
         ends = {writer}

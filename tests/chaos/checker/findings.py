@@ -19,6 +19,7 @@ KINDS: Final[dict[str, str]] = {
     "oversold": "more people going than places, or one seat twice",
     "waitlist": "somebody waits though a place is free, or longer than one who came later",
     "rsvp_lost": "an acked answer to an event that is not what is stored",
+    "refused": "a right request was answered with an error that may not be tried again",
     "stranded": "a client that was not back and joined when everything was healed",
 }
 

@@ -7,6 +7,7 @@ sent after the ack is numbered after it. Nothing may be shown that is not stored
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.chaos.checker.findings import Findings, Violation
 from tests.chaos.records import Answered, AnyRecord, Asked, Client, Database, GaveUp, Seen, StoredMessage
@@ -134,7 +135,9 @@ class LogCheck:
                 self._add("wrong_answer", send.room, name, at, f"{send.key} was acked {first} and is {stored or held}")
         return lost
 
-    def _judge_shown(self, places: dict[tuple[str, int], StoredMessage], lost: set[tuple[str, int]]) -> set[tuple[str, int]]:
+    def _judge_shown(
+        self, places: dict[tuple[str, int], StoredMessage], lost: set[tuple[str, int]]
+    ) -> set[tuple[str, int]]:
         phantoms: set[tuple[str, int]] = set()
         for place, seen in self._shown.items():
             if place in lost:
@@ -158,7 +161,7 @@ class LogCheck:
             for seq in range(1, messages[-1].seq):
                 if seq not in seqs and (room, seq) not in explained:
                     self._add("gaps", room, "", 0.0, f"nothing is stored at {seq}")
-            for before, after in zip(messages, messages[1:], strict=False):
+            for before, after in pairwise(messages):
                 if after.epoch < before.epoch:
                     text = f"{after.seq} is of epoch {after.epoch} and comes after epoch {before.epoch}"
                     self._add("fence", room, "", 0.0, text)
@@ -174,7 +177,9 @@ class LogCheck:
             for send in sends[1:]:
                 assert send.acked_at is not None
                 if send.acked_at < newest.asked_at:
-                    text = f"{send.key} was acked as {send.acks[0][1]} before {newest.key} = {newest.acks[0][1]} was sent"
+                    text = (
+                        f"{send.key} was acked as {send.acks[0][1]} before {newest.key} = {newest.acks[0][1]} was sent"
+                    )
                     self._add("reordered", room, send.client.name, send.acked_at, text)
                 if send.asked_at > newest.asked_at:
                     newest = send

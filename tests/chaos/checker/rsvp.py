@@ -1,4 +1,4 @@
-"""Answers to events: never more people than places, nobody passed over in the line, and an acked answer is what is stored.
+"""Answers to events: no more people than places, nobody passed over in the line, and an acked answer is what is stored.
 
 A person's answers are asked one after the other. An attempt whose outcome is unknown may still be carried out at any
 later time, so it loosens what may be stored for that person; it never loosens the number of places.

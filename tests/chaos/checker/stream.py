@@ -117,6 +117,8 @@ class StreamCheck:
     # --- joins --------------------------------------------------------------------------------------------------------
 
     def _answered(self, answer: Answered) -> None:
+        if answer.code and not answer.retryable:
+            self._add("refused", "", answer.at, f"operation {answer.operation} was answered {answer.code}")
         asked = self._joins.pop((answer.operation, answer.attempt), None)
         if asked is None or answer.code:
             return
@@ -196,9 +198,7 @@ class StreamCheck:
         room.is_sure = False
 
     def _add(self, kind: str, place: str, at: float, sentence: str, times: int = 1) -> None:
-        self._findings.add(
-            Violation(kind=kind, place=place, client=self._client.name, at=at, sentence=sentence), times
-        )
+        self._findings.add(Violation(kind=kind, place=place, client=self._client.name, at=at, sentence=sentence), times)
 
 
 def _span(first: int, last: int) -> str:
