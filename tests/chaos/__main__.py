@@ -5,12 +5,16 @@ no run."""
 import argparse
 import asyncio
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
 
 from cluster.kernel.errors import FlowError
+from tests.chaos.mutations import BY_NAME as MUTATIONS
+from tests.chaos.mutations import mutated_source
 from tests.chaos.options import Options
+from tests.chaos.phone_processes import ROOT
 from tests.chaos.report import Screen, show
 from tests.chaos.run import run
 from tests.chaos.schedule import BY_NAME
@@ -27,22 +31,27 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--rate", type=float, default=160.0, help="messages a second that they try to send together")
     parser.add_argument("--recommender", action="store_true", help="start models too, and kill their replicas")
     parser.add_argument("--kinds", default="", help=f"only these faults, of {','.join(BY_NAME)}")
-    parser.add_argument("--mutation", default="", help="break the server on purpose; the run must then fail")
+    parser.add_argument(
+        "--mutation", default="", choices=["", *MUTATIONS], help="break the server on purpose; the run must then fail"
+    )
     parser.add_argument("--keep", type=Path, default=None, help="keep histories and logs here")
     given = vars(parser.parse_args(arguments))
     kinds = tuple(name for name in given.pop("kinds").split(",") if name)
     unknown = [name for name in kinds if name not in BY_NAME]
     if unknown:
         parser.error(f"there are no such faults: {', '.join(unknown)}")
+    if given["mutation"] and not kinds:
+        kinds = MUTATIONS[given["mutation"]].kinds
     return Options(**given, kinds=kinds)
 
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    with Screen(options.seconds) as screen:
+    with Screen(options.seconds) as screen, tempfile.TemporaryDirectory(prefix="flow-mutant-") as scratch:
         try:
-            outcome = asyncio.run(run(options, screen.say, tick=screen.tick))
-        except (RuntimeError, FlowError, TimeoutError) as error:
+            source = mutated_source(MUTATIONS[options.mutation], Path(scratch)) if options.mutation else ROOT
+            outcome = asyncio.run(run(options, screen.say, source=source, tick=screen.tick))
+        except (RuntimeError, ValueError, FlowError, TimeoutError) as error:
             screen.say(f"There was no run: {type(error).__name__} {error}")
             return 2
     show(outcome, screen.console)

@@ -5,6 +5,7 @@ What a fault is aimed at is taken among what there is at that moment, in the ord
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -21,6 +22,7 @@ from tests.chaos.schedule import Fault
 
 _MOST_EXTRA: Final = 1
 _LEAST_HOSTS: Final = 2
+_ZOMBIE_S: Final = 2.0
 
 
 class Faults:
@@ -52,6 +54,7 @@ class Faults:
             "mute_edges": lambda fault: self._mute(fault, to_host=True),
             "mute_host": lambda fault: self._mute(fault, to_host=False),
             "evict_host": self._evict,
+            "zombie_host": self._make_zombie,
             "scale_up": lambda fault: self._scale(+1),
             "scale_down": lambda fault: self._scale(-1),
             "drain_host": lambda fault: self._drain("host", fault),
@@ -211,6 +214,29 @@ class Faults:
             return None
         self._later(fault.lasts, lambda: self._relays.readmit(name))
         return name
+
+    async def _make_zombie(self, fault: Fault) -> str | None:
+        """It goes on with what it was sent before it stood still, and does not know yet that it owns nothing."""
+        found = await self._one("host", fault)
+        if found is None:
+            return None
+        name, process = found
+        process.send_signal(signal.SIGSTOP)
+        try:
+            is_evicted = await self._relays.evict(name)
+        except FlowError:
+            process.send_signal(signal.SIGCONT)
+            raise
+
+        async def go_on() -> None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+            if is_evicted:
+                await asyncio.sleep(_ZOMBIE_S)
+                await self._relays.readmit(name)
+
+        self._later(fault.lasts, go_on)
+        return f"{name} ({process.pid})" if is_evicted else None
 
     # --- the operator -------------------------------------------------------------------------------------------------
 

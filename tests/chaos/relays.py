@@ -19,6 +19,7 @@ from cluster.placement.view import Member, View, joined, left, replaced
 from tests.support.relay import Relay
 
 _LOOK_S = 0.2
+_READMIT_S = 60.0
 
 
 @dataclass
@@ -39,6 +40,8 @@ class LinkRelays:
         self._clock = SystemClock()
         self._relayed: dict[str, _Relayed] = {}
         self._evicted: dict[str, Member] = {}
+        self._own_addresses: dict[str, tuple[str, int]] = {}
+        """Where each incarnation listens itself, whatever the view says of it since."""
 
     async def run(self) -> None:
         try:
@@ -71,7 +74,7 @@ class LinkRelays:
         before = self._relayed.pop(member.name, None)
         if before is not None:
             await before.relay.stop()
-        relay = Relay(member.endpoint)
+        relay = Relay(self._own_addresses.setdefault(member.incarnation, member.endpoint))
         host, port = await relay.start()
         relayed = self._relayed[member.name] = _Relayed(member.incarnation, f"{host}:{port}", relay)
         return relayed
@@ -120,10 +123,14 @@ class LinkRelays:
         return bool(taken)
 
     async def readmit(self, name: str) -> None:
-        """Put it back as it was, unless it has come back by itself."""
-        member = self._evicted.pop(name)
+        """Put it back as it was, unless it has come back by itself. Raises TimeoutError."""
+        member = self._evicted[name]
 
         def edit(view: View) -> View | None:
             return joined(view, member) if view.member(name) is None else None
 
-        await change(self._store, edit, self._clock)
+        async with asyncio.timeout(_READMIT_S):
+            while name in self._evicted:
+                with contextlib.suppress(FlowError):  # the database may be away: another fault at the same time
+                    await change(self._store, edit, self._clock)
+                    del self._evicted[name]

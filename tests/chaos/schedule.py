@@ -37,6 +37,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind("mute_edges", "nothing from the edges reaches a host; its own words arrive", (1.0, 8.0)),
     Kind("mute_host", "nothing from a host reaches the edges; it hears them", (1.0, 8.0)),
     Kind("evict_host", "the view says that a host is gone, while it lives", (2.0, 5.0)),
+    Kind("zombie_host", "SIGSTOP of a host, its shards given away meanwhile, then SIGCONT", (1.5, 2.5)),
     Kind("scale_up", "one more host and one more edge", needs="scale"),
     Kind("scale_down", "one host and one edge fewer", needs="scale"),
     Kind("drain_host", "a host is drained", needs="drain"),

@@ -1,0 +1,158 @@
+"""Servers that are broken on purpose: a copy of the source with one small change each, that a run must find out.
+
+A change names the exact text that it replaces and how often that text stands in the file, so that one which no longer
+fits the source fails loudly instead of proving nothing.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+_COPIED: Final = ("actors", "cluster", "realtime", "serve_apps", "storage", "ray_config.yaml", "pyproject.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """In `file`, `before` (found exactly `times` times) becomes `after`."""
+
+    file: str
+    before: str
+    after: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`breaks` is the promise in words, `found_as` the kinds of violation by which it may be found out, `kinds` the
+    faults that bring it to light (empty: all)."""
+
+    name: str
+    breaks: str
+    found_as: frozenset[str]
+    changes: tuple[Change, ...]
+    kinds: tuple[str, ...] = ()
+
+
+MUTATIONS: Final[tuple[Mutation, ...]] = (
+    Mutation(
+        "ack_before_commit",
+        "the answer and the fan-out leave before the rows are durable",
+        frozenset({"lost", "phantom", "wrong_answer", "rsvp_lost"}),
+        (
+            Change(
+                "actors/runner.py",
+                "            self.inboxes.hold(item)\n            self._committers[activation.kind].submit(item)\n",
+                "            self.release(item)\n            self.inboxes.hold(item)\n"
+                "            self._committers[activation.kind].submit(item)\n",
+            ),
+            Change(
+                "actors/runner.py",
+                "            self.release(self.inboxes.let_go_first(activation))\n",
+                "            item = self.inboxes.let_go_first(activation)\n"
+                "            if not item.rows:\n                self.release(item)\n",
+            ),
+        ),
+        ("kill_host_unwritten", "kill_host", "pause_mongod"),
+    ),
+    Mutation(
+        "no_dedupe",
+        "a clientMsgId that was used is neither remembered nor unique",
+        frozenset({"repeated", "wrong_answer"}),
+        (
+            Change(
+                "actors/chat_room.py",
+                "        known = self.window.by_key(envelope.user, body.client_message_id)\n"
+                "        if known is None and envelope.duplicate:\n",
+                "        known = None\n        if known is None and envelope.duplicate:\n",
+            ),
+            Change(
+                "storage/index_specs.py",
+                '    _index("messages", "room_id", "user_id", "client_message_id", unique=True),\n',
+                '    _index("messages", "room_id", "user_id", "client_message_id"),\n',
+            ),
+        ),
+    ),
+    Mutation(
+        "no_epoch_check",
+        "an owner that was replaced goes on writing and acking",
+        frozenset({"lost", "rsvp_lost", "waitlist", "oversold", "stale", "fence", "wrong_answer"}),
+        (
+            Change(
+                "storage/chat_log.py",
+                "            if epochs.get(message.room_id, 0) > message.epoch:\n",
+                "            if epochs.get(message.room_id, 0) < 0:\n",
+            ),
+            Change(
+                "storage/rsvps.py",
+                "            if epochs.get(rsvp.event_id, 0) > rsvp.epoch:\n",
+                "            if epochs.get(rsvp.event_id, 0) < 0:\n",
+            ),
+            Change(
+                "storage/rsvps.py",
+                'ReplaceOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, ',
+                'ReplaceOne({"_id": _id(rsvp)}, ',
+            ),
+        ),
+        ("zombie_host", "evict_host"),
+    ),
+    Mutation(
+        "no_seat_limit",
+        "an event gives out more seats than it has",
+        frozenset({"oversold"}),
+        (
+            Change(
+                "actors/event_answers.py",
+                "(self.attending < capacity and self.seats.lowest_free <= capacity)",
+                "True",
+            ),
+            Change(
+                "actors/event_answers.py",
+                "            if self._has_seat(capacity) and not len(self.line):\n",
+                "            if self._has_seat(capacity):\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "deliver_twice",
+        "an edge sends what a host pushed twice to each socket",
+        frozenset({"repeated"}),
+        (
+            Change(
+                "realtime/deliveries.py",
+                "        self.engine.broadcast(receivers, event)\n",
+                "        self.engine.broadcast(receivers, event)\n        self.engine.broadcast(receivers, event)\n",
+            ),
+        ),
+    ),
+)
+BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}
+
+
+def apply(mutation: Mutation, text_of: dict[str, str]) -> dict[str, str]:
+    """The changed files. Raises ValueError when a change does not fit the source exactly."""
+    changed = dict(text_of)
+    for change in mutation.changes:
+        text = changed[change.file]
+        found = text.count(change.before)
+        if found != change.times:
+            raise ValueError(f"{mutation.name}: {change.file} has the text to change {found} times, not {change.times}")
+        changed[change.file] = text.replace(change.before, change.after)
+    return changed
+
+
+def mutated_source(mutation: Mutation, directory: Path) -> Path:
+    """A copy of the server's source with the mutation, in `directory`. Raises ValueError as `apply` does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in _COPIED:
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, directory / name)
+    files = {change.file for change in mutation.changes}
+    texts = {name: (directory / name).read_text() for name in files}
+    for name, text in apply(mutation, texts).items():
+        (directory / name).write_text(text)
+    return directory
