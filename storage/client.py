@@ -32,13 +32,25 @@ from cluster.kernel.errors import START_FAILED, TOO_LARGE, UNAVAILABLE, FlowErro
 from storage.gate import Gate
 from storage.settings import StorageSettings
 
-__all__ = ["BatchRefused", "Collection", "Database", "DeleteOne", "Duplicate", "InsertOne", "ReplaceOne", "UpdateOne"]
+__all__ = [
+    "BatchRefused",
+    "Collection",
+    "Conflict",
+    "Database",
+    "DeleteOne",
+    "Duplicate",
+    "InsertOne",
+    "ReplaceOne",
+    "Transaction",
+    "UpdateOne",
+]
 
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
 Sort = Sequence[tuple[str, int]]
 
 _DUPLICATE_KEY: Final = 11000
+_WRITE_CONFLICT: Final = 112
 _INDEX_CONFLICTS: Final = frozenset({85, 86})
 _REFUSED_LOGIN: Final = frozenset({13, 18})
 
@@ -74,6 +86,13 @@ class BatchRefused(Exception):
         self.index = index
         self.fields = fields
         self.refused = refused
+
+
+class Conflict(FlowError):
+    """UNAVAILABLE because another writer was in the way of a transaction: nothing was done, and soon it can be."""
+
+    def __init__(self) -> None:
+        super().__init__(UNAVAILABLE, "Others write to this at the same time. Try again.")
 
 
 class Database:
@@ -115,6 +134,17 @@ class Database:
         concern = ReadConcern("linearizable" if linearizable else "majority")
         return Collection(self._database.get_collection(name, read_concern=concern), name, self._gate)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Transaction"]:
+        """What is done with it takes effect when the block ends, all of it at once, or not at all.
+
+        Raises `Conflict`, from anywhere in the block, when another writer was in the way, and FlowError UNAVAILABLE
+        when the database is away; from the block's end the outcome is then unknown, as after any write.
+        """
+        with _answers("transaction"):
+            async with await self._client.start_session() as session, session.start_transaction():
+                yield Transaction(session)
+
     async def ping(self) -> None:
         """Raises FlowError UNAVAILABLE, or START_FAILED when the server refuses the login."""
         with _answers("ping"), timeout(self._ping_ms / 1000):
@@ -126,6 +156,13 @@ class Database:
 
     async def close(self) -> None:
         self._client.close()
+
+
+class Transaction:
+    """One that is open, to be given to a collection's methods."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
 
 
 class Collection:
@@ -148,12 +185,23 @@ class Collection:
         return cast("Document | None", found)
 
     async def find(
-        self, filter_: Filter, *, limit: int, projection: Filter | None = None, sort: Sort = ()
+        self,
+        filter_: Filter,
+        *,
+        limit: int,
+        projection: Filter | None = None,
+        sort: Sort = (),
+        within: Transaction | None = None,
     ) -> list[Document]:
         """At most `limit` documents in one batch."""
         async with self._turn():
             cursor = self._collection.find(
-                filter_, projection, sort=list(sort) or None, limit=limit, batch_size=limit + 1
+                filter_,
+                projection,
+                sort=list(sort) or None,
+                limit=limit,
+                batch_size=limit + 1,
+                session=_session(within),
             )
             return cast("list[Document]", await cursor.to_list(length=limit))
 
@@ -191,10 +239,13 @@ class Collection:
         async with self._turn():
             await self._collection.insert_many(documents, ordered=ordered)
 
-    async def bulk_write(self, operations: Sequence[Any], *, ordered: bool = True) -> tuple[int, int, int]:
-        """Returns how many documents were upserted, matched and modified."""
+    async def bulk_write(
+        self, operations: Sequence[Any], *, ordered: bool = True, within: Transaction | None = None
+    ) -> tuple[int, int, int]:
+        """Returns how many documents were upserted, matched and modified. `BatchRefused` ends a transaction: none of it
+        is done."""
         async with self._turn():
-            result = await self._collection.bulk_write(list(operations), ordered=ordered)
+            result = await self._collection.bulk_write(list(operations), ordered=ordered, session=_session(within))
         return result.upserted_count, result.matched_count, result.modified_count
 
     async def update_one(self, filter_: Filter, update: Filter, *, upsert: bool = False) -> int:
@@ -203,10 +254,10 @@ class Collection:
             result = await self._collection.update_one(filter_, update, upsert=upsert)
         return cast("int", result.matched_count)
 
-    async def update_many(self, filter_: Filter, update: Filter) -> int:
+    async def update_many(self, filter_: Filter, update: Filter, *, within: Transaction | None = None) -> int:
         """Returns how many documents changed."""
         async with self._turn():
-            result = await self._collection.update_many(filter_, update)
+            result = await self._collection.update_many(filter_, update, session=_session(within))
         return cast("int", result.modified_count)
 
     async def find_one_and_update(
@@ -266,6 +317,10 @@ class Collection:
             ) from error
 
 
+def _session(within: Transaction | None) -> Any:
+    return None if within is None else within.session
+
+
 @contextmanager
 def _answers(what: str) -> Iterator[None]:
     """Turns the driver's errors into the project's."""
@@ -280,6 +335,8 @@ def _answers(what: str) -> Iterator[None]:
     except PyMongoError as error:
         if isinstance(error, OperationFailure) and error.code in _REFUSED_LOGIN:
             raise FlowError(START_FAILED, "MongoDB refuses the username or password of its address.") from error
+        if isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT:
+            raise Conflict from error
         if not _is_away(error):
             raise
         raise FlowError(UNAVAILABLE, f"The database did not answer in time ({what}).") from error

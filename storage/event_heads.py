@@ -4,11 +4,11 @@ Used by the RSVP ledger alone. The claim is durable before anything is read, so 
 have acknowledged is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from cluster.kernel.errors import EVENT_NOT_FOUND, FlowError
-from storage.client import Collection, Database
+from storage.client import Collection, Database, Transaction
 from storage.dates import to_ms
 from storage.records import EventHead
 
@@ -44,10 +44,12 @@ class EventHeads:
         interested = await self._rsvps.count({"event_id": event_id, "status": "interested"})
         return _head(event, attending, interested, seats, line)
 
-    async def epochs(self, event_ids: Sequence[str]) -> dict[str, int]:
-        """The epochs of those events that exist, as a majority knows them."""
+    async def hold(self, event_ids: AbstractSet[str], transaction: Transaction) -> dict[str, int]:
+        """The epochs of those events that exist; nobody can claim one of them before the transaction ends."""
+        which = {"_id": {"$in": list(event_ids)}}
+        await self._events.update_many(which, {"$inc": {"room.writes": 1}}, within=transaction)
         rows = await self._events.find(
-            {"_id": {"$in": list(event_ids)}}, projection={"room.epoch": 1}, limit=max(1, len(event_ids))
+            which, projection={"room.epoch": 1}, limit=max(1, len(event_ids)), within=transaction
         )
         return {row["_id"]: int((row.get("room") or {}).get("epoch", 0)) for row in rows}
 

@@ -82,8 +82,8 @@ class RsvpLedger(Protocol):
 
     async def append(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
         """Replace each person's row, in order, durably. "fenced" when a newer epoch owns the event or a row, or the
-        event is gone; "position" when the seat or place is held by another person. The same rsvp written again counts
-        as stored."""
+        event is gone; "position" when the seat or place is held by another person. Nothing of the refused row is kept,
+        so what a later claim does not count was never stored. The same rsvp written again counts as stored."""
 
     async def rsvp(self, event_id: str, user_id: str) -> Rsvp | None: ...
 

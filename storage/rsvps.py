@@ -1,17 +1,19 @@
 """The `rsvps` collection: one row a person and event, behind the port that hosts use.
 
 Used by hosts and by the relay that tells people. Unique (event, seat) and (event, place) make overselling impossible
-whoever writes. A row is replaced only by an owner of the same or a newer epoch. And after a batch is durable the epochs
-of its events are read again: when none is newer, any later owner claims after these rows and so counts them; when one
-is newer, or the event is gone, the batch is answered "fenced". It never chooses a seat.
+whoever writes. A batch is one transaction that first writes to the documents of its events, where epochs are claimed:
+so it is either stored before a newer owner claims, and counted by it, or not at all, as when the event is gone. It
+never chooses a seat.
 """
 
+import asyncio
+import random
 from collections.abc import Sequence
 from typing import Any, Final
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
-from storage.client import BatchRefused, Database, UpdateOne
+from storage.client import BatchRefused, Conflict, Database, UpdateOne
 from storage.event_heads import EventHeads
 from storage.leases import OWED, lease_owed
 from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
@@ -19,10 +21,16 @@ from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
 _MOST_EARLIER: Final = 16
 _GONE: Final = float("inf")
 """In the place of the epoch of an event that was deleted: its owner finds out when it claims it again."""
+_Row = tuple[Rsvp, bool]
+"""A row, and whether it owes news."""
+
+_CONFLICT_TRIES: Final = 12
+_PAUSE_S: Final = 0.005
 
 
 class MongoRsvpLedger:
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._rsvps = database.collection("rsvps")
         self._heads = EventHeads(database, self._rsvps)
 
@@ -31,33 +39,52 @@ class MongoRsvpLedger:
 
     async def append(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
         check_batch(rsvps)
-        result = await self._write(rsvps, owed)
-        stored = rsvps[: result.stored]
-        if not stored:
-            return result
-        epochs = await self._heads.epochs(list({rsvp.event_id for rsvp in stored}))
-        for index, rsvp in enumerate(stored):
-            if epochs.get(rsvp.event_id, _GONE) > rsvp.epoch:
-                return AppendResult(index, "fenced")
-        return result
+        rows = list(zip(rsvps, owed, strict=True))
+        end, refusal = len(rows), None
+        moved_on: set[int] = set()
+        while end:
+            indexes = [index for index in range(end) if index not in moved_on]
+            try:
+                fenced = await self._write_soon([rows[index] for index in indexes])
+            except BatchRefused as refused:
+                # Nothing of this try is stored; what stands before the refused row is written in the next one.
+                at = indexes[refused.index]
+                why = await self._refusal(rsvps, at)
+                if why is None:
+                    moved_on.add(at)
+                else:
+                    end, refusal = at, why
+                continue
+            if fenced is None:
+                break
+            end, refusal = indexes[fenced], "fenced"
+        return AppendResult(end, refusal)
 
-    async def _write(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
+    async def _write_soon(self, rows: Sequence[_Row]) -> int | None:
+        """`_write`, tried again while claims and edits of the events are in the way."""
+        for attempt in range(1, _CONFLICT_TRIES):
+            try:
+                return await self._write(rows)
+            except Conflict:
+                await asyncio.sleep(random.uniform(0, _PAUSE_S * attempt))  # noqa: S311 - jitter, not a secret
+        return await self._write(rows)
+
+    async def _write(self, rows: Sequence[_Row]) -> int | None:
+        """Store all, durably, or none. None when it was done, else the index of the first whose event has a newer
+        owner. Raises BatchRefused or Conflict."""
+        if not rows:
+            return None
         operations = [
             UpdateOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, _replacement(rsvp, owes), upsert=True)
-            for rsvp, owes in zip(rsvps, owed, strict=True)
+            for rsvp, owes in rows
         ]
-        stored = 0
-        while stored < len(operations):
-            try:
-                await self._rsvps.bulk_write(operations[stored:])
-                break
-            except BatchRefused as refused:
-                stored += refused.index
-            refusal = await self._refusal(rsvps, stored)
-            if refusal is not None:
-                return AppendResult(stored, refusal)
-            stored += 1
-        return AppendResult(len(rsvps))
+        async with self._database.transaction() as transaction:
+            epochs = await self._heads.hold({rsvp.event_id for rsvp, _ in rows}, transaction)
+            for index, (rsvp, _) in enumerate(rows):
+                if epochs.get(rsvp.event_id, _GONE) > rsvp.epoch:
+                    return index
+            await self._rsvps.bulk_write(operations, within=transaction)
+        return None
 
     async def _refusal(self, rsvps: Sequence[Rsvp], index: int) -> str | None:
         """Why `rsvps[index]` was refused; None when this very batch was written before and gave its seat on."""

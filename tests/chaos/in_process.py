@@ -109,7 +109,9 @@ class Story:
         await host._tasks.stop()
 
     async def _settle(self) -> None:
-        """A last owner looks at everything, as it would when the next person comes."""
+        """Storage is well again, and a last owner looks at everything, as it would when the next person comes."""
+        for port in (self._world.storage.chat_log, self._world.storage.rsvps):
+            port.faults.next.clear()
         _, edge = self._hosts[0] = self._new_host()
         await edge.ask(f"event/{EVENT}", "event.watch", self._clients[0].user, WatchEvent(), EventSnapshot)
         for committer in self._hosts[0][0]._committers.values():

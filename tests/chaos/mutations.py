@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-_COPIED: Final = ("actors", "cluster", "realtime", "serve_apps", "storage", "ray_config.yaml", "pyproject.toml")
+_SERVER: Final = ("actors", "cluster", "realtime", "serve_apps", "storage", "ray_config.yaml", "pyproject.toml")
+_TESTS: Final = ("__init__.py", "actors", "chaos", "support")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,15 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """`breaks` is the promise in words, `found_as` the kinds of violation by which it may be found out, `kinds` the
-    faults that bring it to light (empty: all)."""
+    faults that bring it to light (empty: all). `doubles` is the same change for the storage in memory that stands in
+    for MongoDB where two hosts run in one process; None: hosts alone cannot show it."""
 
     name: str
     breaks: str
     found_as: frozenset[str]
     changes: tuple[Change, ...]
     kinds: tuple[str, ...] = ()
+    doubles: tuple[Change, ...] | None = ()
 
 
 MUTATIONS: Final[tuple[Mutation, ...]] = (
@@ -73,6 +76,13 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
                 '    _index("messages", "room_id", "user_id", "client_message_id"),\n',
             ),
         ),
+        doubles=(
+            Change(
+                "tests/support/memory_chat_log.py",
+                "        if same is not None or client_key in self._by_client_id:\n",
+                "        if same is not None:\n",
+            ),
+        ),
     ),
     Mutation(
         "no_epoch_check",
@@ -86,16 +96,33 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
             ),
             Change(
                 "storage/rsvps.py",
-                "            if epochs.get(rsvp.event_id, 0) > rsvp.epoch:\n",
-                "            if epochs.get(rsvp.event_id, 0) < 0:\n",
+                "                if epochs.get(rsvp.event_id, _GONE) > rsvp.epoch:\n",
+                "                if epochs.get(rsvp.event_id, _GONE) < 0:\n",
             ),
             Change(
                 "storage/rsvps.py",
-                'ReplaceOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, ',
-                'ReplaceOne({"_id": _id(rsvp)}, ',
+                'UpdateOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, ',
+                'UpdateOne({"_id": _id(rsvp)}, ',
             ),
         ),
         ("zombie_host", "evict_host"),
+        doubles=(
+            Change(
+                "tests/support/memory_chat_log.py",
+                "            if message.epoch < self._rooms[message.room_id].epoch:\n",
+                "            if message.epoch < 0:\n",
+            ),
+            Change(
+                "tests/support/memory_rsvp_ledger.py",
+                "            if event is None or event.epoch > rsvp.epoch:\n",
+                "            if event is None:\n",
+            ),
+            Change(
+                "tests/support/memory_rsvp_ledger.py",
+                "            if current is not None and current.epoch > rsvp.epoch:\n",
+                "            if current is not None and current.epoch < 0:\n",
+            ),
+        ),
     ),
     Mutation(
         "no_seat_limit",
@@ -125,19 +152,20 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
                 "        self.engine.broadcast(receivers, event)\n        self.engine.broadcast(receivers, event)\n",
             ),
         ),
+        doubles=None,
     ),
 )
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}
 
 
-def apply(mutation: Mutation, text_of: dict[str, str]) -> dict[str, str]:
+def apply(name: str, changes: tuple[Change, ...], text_of: dict[str, str]) -> dict[str, str]:
     """The changed files. Raises ValueError when a change does not fit the source exactly."""
     changed = dict(text_of)
-    for change in mutation.changes:
+    for change in changes:
         text = changed[change.file]
         found = text.count(change.before)
         if found != change.times:
-            raise ValueError(f"{mutation.name}: {change.file} has the text to change {found} times, not {change.times}")
+            raise ValueError(f"{name}: {change.file} has the text to change {found} times, not {change.times}")
         changed[change.file] = text.replace(change.before, change.after)
     return changed
 
@@ -145,14 +173,30 @@ def apply(mutation: Mutation, text_of: dict[str, str]) -> dict[str, str]:
 def mutated_source(mutation: Mutation, directory: Path) -> Path:
     """A copy of the server's source with the mutation, in `directory`. Raises ValueError as `apply` does."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in _COPIED:
-        path = ROOT / name
-        if path.is_dir():
-            shutil.copytree(path, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(path, directory / name)
-    files = {change.file for change in mutation.changes}
-    texts = {name: (directory / name).read_text() for name in files}
-    for name, text in apply(mutation, texts).items():
-        (directory / name).write_text(text)
+    _copy(_SERVER, ROOT, directory)
+    _change(mutation.name, mutation.changes, directory)
     return directory
+
+
+def mutated_source_and_doubles(mutation: Mutation, directory: Path) -> Path:
+    """The same with what `in_process` needs of the tests, its doubles changed too."""
+    mutated_source(mutation, directory)
+    (directory / "tests").mkdir()
+    _copy(_TESTS, ROOT / "tests", directory / "tests")
+    _change(mutation.name, mutation.doubles or (), directory)
+    return directory
+
+
+def _copy(names: tuple[str, ...], source: Path, target: Path) -> None:
+    for name in names:
+        path = source / name
+        if path.is_dir():
+            shutil.copytree(path, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, target / name)
+
+
+def _change(name: str, changes: tuple[Change, ...], directory: Path) -> None:
+    texts = {change.file: (directory / change.file).read_text() for change in changes}
+    for file, text in apply(name, changes, texts).items():
+        (directory / file).write_text(text)

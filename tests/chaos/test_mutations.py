@@ -11,8 +11,9 @@ from tests.chaos.schedule import BY_NAME
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
 def test_it_fits_the_source_and_names_what_exists(mutation: Mutation) -> None:
-    texts = {change.file: (ROOT / change.file).read_text() for change in mutation.changes}
-    changed = apply(mutation, texts)
+    changes = (*mutation.changes, *(mutation.doubles or ()))
+    texts = {change.file: (ROOT / change.file).read_text() for change in changes}
+    changed = apply(mutation.name, changes, texts)
     assert all(changed[name] != texts[name] for name in texts)
     for name, text in changed.items():
         compile(text, name, "exec")
@@ -21,9 +22,8 @@ def test_it_fits_the_source_and_names_what_exists(mutation: Mutation) -> None:
 
 
 def test_one_that_does_not_fit_is_refused() -> None:
-    mutation = Mutation("stale", "nothing", frozenset(), (Change("a.py", "gone", "here"),))
     with pytest.raises(ValueError, match=r"stale: a\.py has the text to change 0 times, not 1"):
-        apply(mutation, {"a.py": "nothing of the sort"})
+        apply("stale", (Change("a.py", "gone", "here"),), {"a.py": "nothing of the sort"})
 
 
 def test_a_copy_differs_in_the_mutation_alone(tmp_path: Path) -> None:

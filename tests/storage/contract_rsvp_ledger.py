@@ -127,7 +127,46 @@ class RsvpLedgerContract:
         assert await append(ledger, rsvp("anna", "declined", at=9)) == AppendResult(0, "fenced")
         assert await ledger.rsvp(EVENT, "anna") == rsvp("anna", epoch=2)
 
-    async def test_a_row_of_a_newer_epoch_stays_even_when_its_event_is_gone(self, ledger: RsvpLedger) -> None:
+    async def test_nothing_is_kept_of_what_an_owner_wrote_after_it_was_replaced(
+        self, ledger: RsvpLedger, put_event: PutEvent
+    ) -> None:
+        """Else it would find its own row after claiming again, and acknowledge a place that the owner between has
+        given to others, or an answer that one still in the middle writes over."""
+        await put_event(EVENT, capacity=1)
+        await put_event(OTHER)
+        await ledger.claim(OTHER)
+        old, new = [await ledger.claim(EVENT) for _ in range(2)]
+        assert await append(ledger, rsvp("zoe", "waiting", epoch=new.epoch, place=5)) == AppendResult(1)
+        late = rsvp("anna", "waiting", epoch=old.epoch, place=1)
+        assert await append(ledger, rsvp("ben", event=OTHER), late, rsvp("carl", event=OTHER)) == AppendResult(
+            1, "fenced"
+        )
+        assert await ledger.rsvp(EVENT, "anna") is None
+        assert await ledger.rsvp(OTHER, "ben") == rsvp("ben", event=OTHER)
+        assert await ledger.rsvp(OTHER, "carl") is None
+        assert (await ledger.claim(EVENT)).waiting == ((5, "zoe"),)
+
+    async def test_claims_and_writes_at_once_lose_nothing_that_was_stored(
+        self, ledger: RsvpLedger, put_event: PutEvent
+    ) -> None:
+        """What is answered as stored is in every later claim; what is not is in none."""
+        await put_event(EVENT)
+        stored: list[str] = []
+
+        async def own(owner: int) -> None:
+            for turn in range(6):
+                head = await ledger.claim(EVENT)
+                assert set(stored) <= {user for _, user in head.waiting}
+                user, place = f"user{owner}-{turn}", 100 * owner + turn
+                row = rsvp(user, "waiting", epoch=head.epoch, place=place)
+                if await append(ledger, row) == AppendResult(1):
+                    stored.append(user)
+
+        await asyncio.gather(*(own(owner) for owner in range(4)))
+        assert stored
+
+    async def test_a_row_of_a_newer_epoch_stays(self, ledger: RsvpLedger, put_event: PutEvent) -> None:
+        await put_event(EVENT)
         await append(ledger, rsvp("anna", epoch=3))
         assert await append(ledger, rsvp("anna", "declined", epoch=2)) == AppendResult(0, "fenced")
         assert await ledger.rsvp(EVENT, "anna") == rsvp("anna", epoch=3)
@@ -179,7 +218,10 @@ class RsvpLedgerContract:
         [owed] = await ledger.lease_owed("worker", 20_000, 500, 10)
         assert [one.at_ms for one in owed.earlier] == list(range(23, 39)), "sixteen, the newest"
 
-    async def test_owed_news_is_leased_to_one_worker_until_settled(self, ledger: RsvpLedger) -> None:
+    async def test_owed_news_is_leased_to_one_worker_until_settled(
+        self, ledger: RsvpLedger, put_event: PutEvent
+    ) -> None:
+        await put_event(EVENT)
         answers = [rsvp(f"user{n}", "interested") for n in range(6)]
         await ledger.append(answers, [n % 2 == 0 for n in range(6)])
         pages = await asyncio.gather(*(ledger.lease_owed(f"worker{n}", 1_000, 500, 10) for n in range(3)))
@@ -191,7 +233,10 @@ class RsvpLedgerContract:
         rest = await ledger.lease_owed("late", 1_500, 500, 10)
         assert sorted(owed.rsvp.user_id for owed in rest) == ["user2", "user4"]
 
-    async def test_settling_an_old_answer_leaves_what_its_replacement_owes(self, ledger: RsvpLedger) -> None:
+    async def test_settling_an_old_answer_leaves_what_its_replacement_owes(
+        self, ledger: RsvpLedger, put_event: PutEvent
+    ) -> None:
+        await put_event(EVENT)
         old, new = rsvp("anna", "waiting", place=1), rsvp("anna", seat=1, at=2)
         await ledger.append([old], [True])
         await ledger.append([new], [True])

@@ -78,18 +78,15 @@ class MemoryRsvpLedger:
         check_batch(rsvps)
         fault = await self.faults.before()
         result = self._append(rsvps, owed)
-        for index, rsvp in enumerate(rsvps[: result.stored]):
-            event = self._events.get(rsvp.event_id)
-            if event is None or event.epoch > rsvp.epoch:
-                result = AppendResult(index, "fenced")
-                break
         await self.faults.after(fault)
         return result
 
     def _append(self, rsvps: Sequence[Rsvp], owed: Sequence[bool]) -> AppendResult:
         for index, (rsvp, owes) in enumerate(zip(rsvps, owed, strict=True)):
             row = (rsvp.event_id, rsvp.user_id)
-            current = self._rows.get(row)
+            current, event = self._rows.get(row), self._events.get(rsvp.event_id)
+            if event is None or event.epoch > rsvp.epoch:
+                return AppendResult(index, "fenced")
             if current is not None and current.epoch > rsvp.epoch:
                 return AppendResult(index, "fenced")
             holder = self._holder(rsvp)
