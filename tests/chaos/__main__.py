@@ -54,6 +54,9 @@ def main(arguments: list[str]) -> int:
         except (RuntimeError, ValueError, FlowError, TimeoutError) as error:
             screen.say(f"There was no run: {type(error).__name__} {error}")
             return 2
+        except KeyboardInterrupt:
+            screen.say("Interrupted; everything that was started is ended.")
+            return 130
     show(outcome, screen.console)
     sys.stdout.write(msgspec.json.encode(outcome.numbers).decode() + "\n")
     return 0 if outcome.verdict.is_good else 1

@@ -227,11 +227,14 @@ def _chat() -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.in_process", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=40)
-    seeds = parser.parse_args(arguments).seeds
+    parser.add_argument("--first", action="store_true", help="stop at the first seed that shows something")
+    given = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     found: Counter[str] = Counter()
-    for seed in range(seeds):
-        found.update(asyncio.run(Story(seed).run()).violations)
+    seeds = 0
+    while seeds < given.seeds and not (given.first and found.total()):
+        found.update(asyncio.run(Story(seeds).run()).violations)
+        seeds += 1
     broken = {kind: count for kind, count in found.items() if count}
     sys.stdout.write(msgspec.json.encode({"seeds": seeds, "violations": broken}).decode() + "\n")
     return 1 if broken else 0

@@ -46,10 +46,12 @@ def show(outcome: Outcome, console: Console) -> None:
     """What happened, what was broken, and where to look."""
     numbers = outcome.numbers
     console.print(Group(_happened(numbers), "", _promises(numbers)))
-    for violation in outcome.verdict.examples:
+    for violation, lines in zip(outcome.verdict.examples, outcome.contexts, strict=True):
         where = " ".join(part for part in (violation.client, violation.place) if part)
         at = f" at {violation.at:.3f}" if violation.at else ""
         console.print(f"{violation.kind}: {where}{at}: {violation.sentence}", markup=False, soft_wrap=True)
+        for line in lines:
+            console.print(f"    {line}", markup=False, soft_wrap=True)
     for reason in outcome.verdict.empty:
         console.print(f"This run proves nothing: {reason}.", markup=False)
     for remark in outcome.remarks:

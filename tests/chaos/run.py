@@ -4,6 +4,7 @@ What is left when `run` returns or raises: no process, and the directory only wh
 """
 
 import asyncio
+import dataclasses
 import shutil
 import tempfile
 import time
@@ -22,6 +23,7 @@ from storage.settings import StorageSettings
 from tests.chaos import records
 from tests.chaos.checker.verdict import Expected, History, Verdict, judge
 from tests.chaos.cluster import Cluster
+from tests.chaos.context import around
 from tests.chaos.faults import Faults
 from tests.chaos.options import Options
 from tests.chaos.phone_processes import ROOT, PhoneProcess, javascript_is_there, processes
@@ -47,6 +49,8 @@ class Outcome:
     numbers: dict[str, Any]
     kept: Path | None
     remarks: tuple[str, ...]
+    contexts: tuple[tuple[str, ...], ...]
+    """For each of the verdict's examples, the lines of its client's history around it."""
 
 
 async def run(
@@ -63,7 +67,7 @@ async def run(
     if options.keep is not None or not outcome.verdict.is_good:
         return outcome
     shutil.rmtree(directory, ignore_errors=True)
-    return Outcome(outcome.verdict, outcome.numbers, None, outcome.remarks)
+    return dataclasses.replace(outcome, kept=None)
 
 
 class _Run:
@@ -225,7 +229,8 @@ class _Run:
             "clients": len(world.people),
             "mutation": options.mutation or None,
         }
-        return Outcome(verdict, numbers, self._directory, tuple(self._remarks))
+        contexts = tuple(tuple(around(violation, world.people)) for violation in verdict.examples)
+        return Outcome(verdict, numbers, self._directory, tuple(self._remarks), contexts)
 
 
 def _read(path: str):

@@ -413,7 +413,7 @@ BREAKAGES: list[tuple[str, Breakage]] = [
 
 @pytest.mark.parametrize(("kind", "breakage"), BREAKAGES, ids=[breakage.__name__ for _, breakage in BREAKAGES])
 @given(seed=st.integers(0, 2**32), choice=st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_broken_promise_is_named_and_no_other(
     kind: str, breakage: Breakage, seed: int, choice: random.Random
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 from tests.chaos.in_process import Story
 from tests.chaos.mutations import MUTATIONS, Mutation, mutated_source_and_doubles
 
-SEEDS = 60
+SEEDS = 40
+MUTATED_SEEDS = 200
 SHOWN_BY_HOSTS = [mutation for mutation in MUTATIONS if mutation.doubles is not None]
 
 
@@ -25,7 +26,7 @@ async def test_two_owners_that_die_break_no_promise(seed: int) -> None:
 def test_a_mutated_host_is_found_out(mutation: Mutation, tmp_path: Path) -> None:
     copy = mutated_source_and_doubles(mutation, tmp_path / "copy")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.in_process", "--seeds", str(SEEDS)],
+        [sys.executable, "-m", "tests.chaos.in_process", "--first", "--seeds", str(MUTATED_SEEDS)],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy)},
         capture_output=True,
