@@ -59,11 +59,13 @@ class Cluster:
         said = self.directory / "up.json"
         self._process = process = self._spawn(command, said)
         async with asyncio.timeout(_START_S):
-            while not said.read_bytes().endswith(b"}\n"):
+            while not said.read_bytes().endswith(b"\n}\n"):
                 if process.poll() is not None:
                     raise RuntimeError(f"Flow did not start: {(self.directory / 'up.log').read_text()[-2000:]}")
                 await asyncio.sleep(0.1)
         self._summary = json.loads(said.read_bytes())
+        if "url" not in self._summary:
+            raise RuntimeError(f"Flow did not start: {self._summary}")
 
     def _spawn(self, command: list[str], said: Path) -> "subprocess.Popen[bytes]":
         with said.open("wb") as out, (self.directory / "up.log").open("wb") as log:

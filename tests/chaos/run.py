@@ -59,6 +59,8 @@ async def run(
     """Raises RuntimeError, FlowError or TimeoutError when there was no run to judge. `tick` hears the seconds done."""
     directory = Path(tempfile.mkdtemp(prefix="flow-chaos-")) if options.keep is None else options.keep
     directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise RuntimeError(f"{directory} is not empty: what is in it would be taken for this run's")
     try:
         outcome = await _Run(options, directory, say, source, tick).run()
     except BaseException:
