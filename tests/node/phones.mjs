@@ -37,7 +37,8 @@ class Phone {
     this.acked = 0;
     this.lines = [];
     const options = {
-      auth: { token: person.token },
+      // Every other phone uses the client library's own connection state recovery.
+      auth: { token: person.token, recover: Number(person.name.at(-1)) % 2 === 0 },
       transports: person.transports,
       forceNew: true,
       reconnectionDelay: 100,
