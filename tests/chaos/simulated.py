@@ -83,7 +83,7 @@ class Simulation:
             else:
                 self._connect(phone)
         for phone in self._phones:
-            if not phone.is_connected:
+            while not phone.is_connected:
                 self._connect(phone)
         for phone in self._phones:
             while self._deliver(phone):
@@ -114,6 +114,9 @@ class Simulation:
             Connected(at=self._tick(), connection=phone.connection, transport="websocket", recovered=recovered)
         )
         if not recovered:
+            if self._chance(0.2):
+                self._flap(phone)  # it breaks before anything is joined, and may be recovered to what was before it
+                return
             phone.joined.clear()
             for room in self._rooms:
                 self._join(phone, room)

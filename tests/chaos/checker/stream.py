@@ -34,8 +34,10 @@ class _Room:
     is_joined: bool = False
     is_sure: bool = False
     """False between a resync and the next join."""
+    was_joined: bool = False
+    """On some connection before this one, and nothing has been joined since."""
     shown: set[int] = field(default_factory=set)
-    """On this connection since the last join."""
+    """Since the last join."""
     missing: dict[int, float] = field(default_factory=dict)
     """Jumped over on this connection since the last join, and when."""
 
@@ -103,10 +105,12 @@ class StreamCheck:
         self.is_connected = True
         for name, room in self._rooms.items():
             if record.recovered:
-                continue
-            self._settle(name, room)
-            room.is_joined = room.is_sure = False
-            room.shown.clear()
+                # What is continued may be older than the last connection: one that broke before it joined anything.
+                room.is_joined = room.is_joined or room.was_joined
+            else:
+                self._settle(name, room)
+                room.was_joined = room.is_joined or room.was_joined
+                room.is_joined = False
 
     def _settle(self, name: str, room: _Room) -> None:
         """What was jumped over did not come after all."""
@@ -143,6 +147,7 @@ class StreamCheck:
         room.covered = max(room.covered, answer.seq)
         room.position = answer.seq
         room.is_joined = room.is_sure = True
+        room.was_joined = False
         room.shown.clear()
 
     def _check_page(self, place: str, answer: Answered, since: int | None, position: int | None) -> None:
