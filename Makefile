@@ -7,14 +7,15 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.8
 STAMP := $(VENV)/.installed
 NODE_STAMPS := tests/node/node_modules/.installed examples/node/node_modules/.installed
+PEERS := benchmarks/peers/node_modules/.installed
 SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest
+.PHONY: help up down test check bench bench-100k chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 up: $(STAMP) ## Start Flow here and show what it does; Ctrl-C stops it (ARGS="--port 9000")
 	@$(BIN)/flow up $(ARGS)
@@ -49,8 +50,11 @@ format: $(STAMP) ## Put the code into its form
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: install ## Measure, on a Flow of its own
+bench: install $(PEERS) ## Measure Flow beside its peers (ARGS="fan_out --seconds 3 --repeats 1")
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-100k: install ## 100,000 sockets on this machine; some ten minutes and half its memory
+	$(BIN)/python -m benchmarks hundred_thousand $(ARGS)
 
 INPUTS ?= 1000000
 SEED ?= 7

@@ -1,15 +1,14 @@
 """How long one message takes: a sender's emit to another client's receipt, with the durable write between.
 
-Starts a Flow of its own (or uses FLOW_URL of an idle one), sends one message at a time and prints one JSON line.
+One message at a time, on a Flow of its own, with the client library that people use.
 """
 
 import asyncio
-import json
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
+from benchmarks.outcome import Options, Outcome
 from benchmarks.percentiles import percentile
 from tests.support.flow_process import FlowProcess, Person, new_event
 
@@ -42,7 +41,6 @@ async def measure(flow: FlowProcess) -> dict[str, Any]:
     await ada.close()
     await bob.close()
     return {
-        "case": "first_message",
         "messages": MESSAGES,
         "delivered_ms_p50": round(percentile(delivered, 0.5), 2),
         "delivered_ms_p99": round(percentile(delivered, 0.99), 2),
@@ -51,18 +49,11 @@ async def measure(flow: FlowProcess) -> dict[str, Any]:
     }
 
 
-def run(flow: FlowProcess, directory: Path) -> dict[str, Any]:
-    del directory
-    return asyncio.run(measure(flow))
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        started = FlowProcess(Path(name))
-        started.up("--no-recommender")
+def run(options: Options) -> Outcome:
+    with options.directory() as directory:
+        flow = FlowProcess(directory)
+        flow.up("--no-recommender")
         try:
-            print(json.dumps(run(started, Path(name))))
+            return Outcome("first_message", [asyncio.run(measure(flow))])
         finally:
-            started.down()
+            flow.down()

@@ -7,12 +7,18 @@ from typing import Any
 
 import psutil
 
+from benchmarks.outcome import Options, Outcome
 from tests.support.flow_process import FlowProcess
 
 PEOPLE, EVENTS = 50, 40
 
 
-def run(directory: Path) -> dict[str, Any]:
+def run(options: Options) -> Outcome:
+    with options.directory() as directory:
+        return Outcome("lifecycle", [measure(directory)])
+
+
+def measure(directory: Path) -> dict[str, Any]:
     """Start, train a small model, stop, start again (the figure), look at the memory, stop (the figure)."""
     flow = FlowProcess(directory)
     flow.up()
@@ -38,7 +44,6 @@ def run(directory: Path) -> dict[str, Any]:
     down_s = time.perf_counter() - started
     _, alive = psutil.wait_procs(processes, timeout=0)
     return {
-        "case": "lifecycle",
         "second_start_s": round(up_s, 1),
         "stop_s": round(down_s, 1),
         "processes": len(resident),

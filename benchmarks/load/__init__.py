@@ -1,0 +1,1 @@
+"""The load generator: Socket.IO clients by hand, thousands a process, lighter than any server they talk to."""

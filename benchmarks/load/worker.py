@@ -1,0 +1,62 @@
+"""One process of the load generator: takes orders from a pipe, one at a time, and answers each."""
+
+import asyncio
+import gc
+import resource
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import uvloop
+
+from benchmarks.load.crowd import Crowd
+from benchmarks.load.orders import ComeBack, Connect, Load, Quit, Settle, Stall, Whole
+from benchmarks.load.sending import Sending
+
+
+def main(orders: Connection) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    uvloop.run(_serve(orders))
+
+
+async def _serve(orders: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    crowd = Crowd()
+    while True:
+        try:
+            order = await loop.run_in_executor(None, orders.recv)
+        except EOFError:
+            return
+        if isinstance(order, Quit):
+            return
+        try:
+            orders.send(await _obey(crowd, order))
+        except Exception as error:  # noqa: BLE001 - told to the one who measures, who raises it
+            orders.send(error)
+
+
+async def _obey(crowd: Crowd, order: Any) -> Any:
+    match order:
+        case Connect():
+            return await crowd.connect(order)
+        case Load():
+            return await Sending(crowd, order).run()
+        case Settle():
+            return await crowd.settle(order)
+        case Stall():
+            for number in order.numbers:
+                crowd.clients[number].transport.pause_reading()
+            return None
+        case ComeBack():
+            crowd.come_back = (order.delay_s, order.jitter_s)
+            return None
+        case Whole():
+            deadline = time.monotonic() + order.timeout_s
+            while crowd.away and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+            return (crowd.last_back, len(crowd.away), crowd.connections_lost)
+        case _:
+            raise TypeError(f"{type(order).__name__} is no order")

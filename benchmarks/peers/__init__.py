@@ -1,0 +1,1 @@
+"""The servers Flow is measured against, each a program of its own."""
