@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, Final
 
 from benchmarks.load.fleet import Fleet, source
-from benchmarks.load.orders import Load, Newcomer
+from benchmarks.load.orders import Load, Loaded, Newcomer
 from benchmarks.percentiles import percentile
 from benchmarks.processes import Usage, spent, usage
 from benchmarks.servers.server import Server
@@ -23,6 +23,13 @@ def newcomers(server: Server, members: Sequence[Sequence[int]], rooms: Sequence[
 
 def measure(server: Server, fleet: Fleet, load: Load) -> dict[str, Any]:
     """The row of this load. Raises LostMessages unless everybody has everything."""
+    loaded, samples = sampled(server, fleet, load)
+    account, _ = fleet.settle(loaded)
+    return {**figures(server, load, loaded, samples), "accepted_in_all": account.check()}
+
+
+def sampled(server: Server, fleet: Fleet, load: Load) -> tuple[list[Loaded], list[Usage]]:
+    """Send, and read the server's CPU where the window begins and where it ends."""
     roles = server.roles()
     samples: list[Usage] = []
 
@@ -30,8 +37,11 @@ def measure(server: Server, fleet: Fleet, load: Load) -> dict[str, Any]:
         samples.append(usage(roles))
 
     loaded = fleet.load(load, [(0.0, sample), (load.seconds, sample)])
-    account, _ = fleet.settle(loaded)
-    accepted = account.check()
+    return loaded, samples
+
+
+def figures(server: Server, load: Load, loaded: Sequence[Loaded], samples: Sequence[Usage]) -> dict[str, Any]:
+    """What the window shows, whether or not everybody has everything."""
     deliveries = sum(part.deliveries for part in loaded)
     cpu = spent(*samples)
     length = samples[1].at - samples[0].at
@@ -44,7 +54,6 @@ def measure(server: Server, fleet: Fleet, load: Load) -> dict[str, Any]:
         **{f"cpu_share_{role}": seconds / length for role, seconds in sorted(cpu.items())},
         "ack_ms_p50": percentile(acks, 0.5),
         "ack_ms_p99": percentile(acks, 0.99),
-        "accepted_in_all": accepted,
         "refused": sum((part.refused for part in loaded), Counter()).total(),
         "generator_share": max(part.cpu_share for part in loaded),
     }

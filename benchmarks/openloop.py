@@ -5,23 +5,27 @@ would have delayed. Here the times are fixed beforehand and a latency counts fro
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class Schedule:
-    """`rate` messages a second from `start` (seconds, any clock) for `seconds`."""
+    """From `start` (seconds, any clock) on: each of `phases` is (messages a second, seconds), one after the other."""
 
-    def __init__(self, rate: float, start: float, seconds: float) -> None:
-        if rate <= 0 or seconds <= 0:
-            raise ValueError("a schedule needs a rate and a length")
-        self.rate = rate
-        self.start = start
-        self.total = math.floor(rate * seconds)
+    def __init__(self, start: float, phases: Sequence[tuple[float, float]]) -> None:
+        if not phases or any(rate <= 0 or seconds <= 0 for rate, seconds in phases):
+            raise ValueError("a schedule needs phases, each with a rate and a length")
+        self._phases: list[tuple[int, float, float]] = []
+        self.total = 0
+        for rate, seconds in phases:
+            self._phases.append((self.total, start, rate))
+            self.total += math.floor(rate * seconds)
+            start += seconds
         self._next = 0
 
     def intended(self, index: int) -> float:
-        """When message `index` ought to leave. Computed from the start, so that errors do not add up."""
-        return self.start + index / self.rate
+        """When message `index` ought to leave. Computed from its phase's start, so that errors do not add up."""
+        first, start, rate = max(phase for phase in self._phases if phase[0] <= index)
+        return start + (index - first) / rate
 
     def due(self, now: float) -> Iterator[float]:
         """The intended times that have come and were not given yet, the oldest first; late ones keep their time."""

@@ -13,10 +13,12 @@ from typing import Final
 
 from benchmarks.load import wire
 from benchmarks.load.client import Client, Scanned
-from benchmarks.load.orders import Connect, Connected, Newcomer, Settle, Settled, Target
+from benchmarks.load.orders import ComeBack, Connect, Connected, Newcomer, Settle, Settled, Target
 from benchmarks.reconcile import RoomTally, Standing
 
 _REMEMBERED: Final = 8_192
+_RECEIVE_BUFFER: Final = 65_536
+"""What the kernel keeps of one client's stream. Fixed, so that one that stops reading is felt soon."""
 
 
 class Crowd:
@@ -37,7 +39,7 @@ class Crowd:
         self.upgrade = b""
         self.target: Target | None = None
         self.on_copy: dict[Client, asyncio.Future[None]] = {}
-        self.come_back: tuple[float, float] | None = None
+        self.come_back: ComeBack | None = None
         self.away: set[Client] = set()
         self.last_back = 0.0
         self._returning: set[asyncio.Task[None]] = set()
@@ -116,6 +118,7 @@ class Crowd:
         connection = socket.socket()
         connection.setblocking(False)
         try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             connection.bind((source, 0))
             await loop.sock_connect(connection, (self.target.host, self.target.port))
             await loop.create_connection(lambda: client, sock=connection)
@@ -131,14 +134,19 @@ class Crowd:
     async def _return(self, client: Client) -> None:
         """As the official clients do: after a delay with jitter, again and again."""
         assert self.come_back is not None
-        delay, jitter = self.come_back
+        self.target = self.come_back.target
         while True:
-            await asyncio.sleep(delay + random.random() * jitter)
+            await asyncio.sleep(self.come_back.delay_s + random.random() * self.come_back.jitter_s)
             client.forget()
             if await self._dial(client, self.sources[client.number], 10.0) is None:
                 break
         self.away.discard(client)
         self.last_back = time.monotonic()
+
+    def stall(self, number: int, *, stall: bool) -> None:
+        transport = self.clients[number].transport
+        if transport is not None:
+            (transport.pause_reading if stall else transport.resume_reading)()
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,8 @@ class Load:
     """Send for `warm_up_s` and then for `seconds`; only what falls into the second part counts.
 
     Closed: each of `senders` has `in_flight` messages on the way (`await_copy`: until it has its own copy too). Open:
-    `rate` messages a second of this process, by turns, whatever the server does.
+    `rate` messages a second of this process, by turns, whatever the server does; `surge` is when, after the window
+    began, that rate is multiplied, for how long, and by what.
     """
 
     start_at: float
@@ -64,6 +65,7 @@ class Load:
     in_flight: int = 1
     await_copy: bool = False
     rate: float = 0.0
+    surge: tuple[float, float, float] | None = None
     text: str = "x" * 64
     record_deliveries: bool = False
     drain_s: float = 20.0
@@ -71,6 +73,15 @@ class Load:
     @property
     def window(self) -> tuple[float, float]:
         return self.start_at + self.warm_up_s, self.start_at + self.warm_up_s + self.seconds
+
+    @property
+    def phases(self) -> tuple[tuple[float, float], ...]:
+        """Of an open loop: how many a second for how long."""
+        if self.surge is None:
+            return ((self.rate, self.warm_up_s + self.seconds),)
+        begins, lasts, factor = self.surge
+        before, after = self.warm_up_s + begins, self.seconds - begins - lasts
+        return (self.rate, before), (self.rate * factor, lasts), (self.rate, after)
 
 
 @dataclass
@@ -109,24 +120,35 @@ class Settled:
 
 @dataclass(frozen=True)
 class Stall:
-    """These clients read no more, until `Unstall`."""
+    """These clients read no more; with `stall` false they read again."""
 
     numbers: tuple[int, ...]
+    stall: bool = True
 
 
 @dataclass(frozen=True)
 class ComeBack:
-    """From now on a client whose connection is lost comes back by itself, with what it has as `since`."""
+    """From now on a client whose connection is lost comes back to `target` by itself, with what it has as `since`."""
 
+    target: Target
     delay_s: float = 0.5
     jitter_s: float = 1.0
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Wait until every client is connected, joined and back in its rooms; answered with when the last one was."""
+    """Wait until every client that was lost is back in its rooms."""
 
     timeout_s: float
+
+
+@dataclass(frozen=True)
+class Returned:
+    """When the last client was back, how many still are not, and how many connections were lost so far."""
+
+    last_s: float
+    away: int
+    lost: int
 
 
 @dataclass(frozen=True)

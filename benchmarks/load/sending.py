@@ -88,7 +88,7 @@ class Sending:
 
     async def _open(self) -> None:
         load = self._load
-        schedule = Schedule(load.rate, load.start_at, load.warm_up_s + load.seconds)
+        schedule = Schedule(load.start_at, load.phases)
         senders = itertools.cycle(load.senders)
         while not schedule.is_over:
             now = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.load.crowd import Crowd
-from benchmarks.load.orders import ComeBack, Connect, Load, Quit, Settle, Stall, Whole
+from benchmarks.load.orders import ComeBack, Connect, Load, Quit, Returned, Settle, Stall, Whole
 from benchmarks.load.sending import Sending
 
 
@@ -48,15 +48,16 @@ async def _obey(crowd: Crowd, order: Any) -> Any:
             return await crowd.settle(order)
         case Stall():
             for number in order.numbers:
-                crowd.clients[number].transport.pause_reading()
+                if number in crowd.clients:
+                    crowd.stall(number, stall=order.stall)
             return None
         case ComeBack():
-            crowd.come_back = (order.delay_s, order.jitter_s)
+            crowd.come_back = order
             return None
         case Whole():
             deadline = time.monotonic() + order.timeout_s
             while crowd.away and time.monotonic() < deadline:
                 await asyncio.sleep(0.02)
-            return (crowd.last_back, len(crowd.away), crowd.connections_lost)
+            return Returned(crowd.last_back, len(crowd.away), crowd.connections_lost)
         case _:
             raise TypeError(f"{type(order).__name__} is no order")

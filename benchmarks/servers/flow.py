@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import pymongo
 import yaml
 
 from benchmarks.load.orders import Target
@@ -47,6 +48,14 @@ class Flow:
 
     def target(self, *, deflate: bool = False) -> Target:
         return Target("127.0.0.1", self.process.port, deflate)
+
+    def private_target(self, name: str) -> Target:
+        """One edge's own port, which a load balancer would use; the public one is shared by all edges."""
+        with pymongo.MongoClient(self._database.uri) as client:
+            document: Any = client["flow"]["cluster_state"].find_one({"_id": "view"})
+        [member] = [member for member in document["view"]["members"] if member["name"] == name]
+        host, _, port = member["address"].rpartition(":")
+        return Target(host, int(port))
 
     def auth(self, number: int) -> dict[str, Any]:
         token, _ = self._tokens.issue(user_id(number), f"bench{number}", f"session-{number}")

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.load.orders import Load
 from benchmarks.openloop import Schedule
 from benchmarks.outcome import Check, median_row
 from benchmarks.percentiles import percentile
 
 
 def test_a_stall_delays_no_intended_time() -> None:
-    schedule = Schedule(rate=100, start=10.0, seconds=1)
+    schedule = Schedule(10.0, [(100, 1)])
     assert list(schedule.due(9.99)) == []
     assert list(schedule.due(10.0)) == [10.0]
     late = list(schedule.due(10.5))  # half a second in which nothing was asked
@@ -21,12 +22,20 @@ def test_a_stall_delays_no_intended_time() -> None:
 
 @given(st.floats(0.5, 5_000), st.floats(0.01, 5), st.lists(st.floats(0, 6), max_size=50))
 def test_each_message_is_due_once_and_none_is_left_out(rate: float, seconds: float, looks: list[float]) -> None:
-    schedule = Schedule(rate, 0.0, seconds)
+    schedule = Schedule(0.0, [(rate, seconds)])
     given_out = [moment for look in sorted(looks) for moment in schedule.due(look)]
     given_out += schedule.due(float("inf"))
     assert schedule.is_over
     assert given_out == [schedule.intended(index) for index in range(schedule.total)]
     assert all(moment < seconds for moment in given_out)
+
+
+def test_a_surge_is_as_many_as_its_rate_and_its_length_say() -> None:
+    schedule = Schedule(0.0, Load(0.0, 1.0, 9.0, (), rate=10, surge=(2.0, 3.0, 10.0)).phases)
+    moments = list(schedule.due(float("inf")))
+    assert len(moments) == 30 + 300 + 40
+    assert moments == sorted(moments)
+    assert sum(3.0 <= moment < 6.0 for moment in moments) == 300
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1), (0.995, 100)])
