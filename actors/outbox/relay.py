@@ -33,9 +33,11 @@ _RECORDED_AT_ONCE: Final = 500
 class RelayLimits:
     """Bounds of the relay. `member_page` and the notify concurrency bound its memory whatever a room's size."""
 
-    batch: int = 100
+    batch: int = 500
     lease_ms: int = 30_000
     poll_interval_s: float = 1.0
+    linger_s: float = 0.25
+    """How long a round that did not fill its batch lets more gather: a room's people are read once a round."""
     member_page: int = 500
     concurrent_notifies: int = 32
 
@@ -93,13 +95,15 @@ class OutboxRelay:
         while True:
             self._wake.clear()
             try:
-                busy = await self.round() > 0
+                settled = await self.round()
             except FlowError:
                 # A part is away. The leases run out by themselves and the documents are taken again.
                 self._counts["rounds_failed"] += 1
-                busy = False
-            if not busy:
+                settled = 0
+            if not settled:
                 await self._wait()
+            elif settled < self._limits.batch:
+                await asyncio.sleep(self._limits.linger_s)
 
     async def _wait(self) -> None:
         try:
@@ -159,10 +163,11 @@ class OutboxRelay:
         return True
 
     async def _room(self, room_id: str, messages: list[Message]) -> None:
-        place_name = await self._place_name(room_id)
-        senders = {user.id: user.name for user in await self._ports.users.by_ids([m.user_id for m in messages])}
-        said = [(m, texts.chat_message(m, senders.get(m.user_id, "Someone"), place_name)) for m in messages]
+        said: list[tuple[Message, Text]] = []
         async for away in self._away_members(room_id):
+            if not away:
+                continue
+            said = said or await self._said(room_id, messages)
             await asyncio.gather(
                 *(
                     self._tell(user_id, message.id, text, "chat")
@@ -171,6 +176,12 @@ class OutboxRelay:
                     if user_id != message.user_id
                 )
             )
+
+    async def _said(self, room_id: str, messages: list[Message]) -> list[tuple[Message, Text]]:
+        """What those who are away are told; names are read only when somebody is."""
+        place_name = await self._place_name(room_id)
+        senders = {user.id: user.name for user in await self._ports.users.by_ids([m.user_id for m in messages])}
+        return [(m, texts.chat_message(m, senders.get(m.user_id, "Someone"), place_name)) for m in messages]
 
     async def _away_members(self, room_id: str) -> AsyncIterator[list[str]]:
         room = parse_room(room_id)
