@@ -3,14 +3,17 @@
     make bench ARGS="fan_out small_rooms"           these two
     make bench ARGS="--seconds 3 --repeats 1"       all, for a quick look
 
-A benchmark is a module of this folder with a `run(options)` (see outcome.py). One that fails is told and does not keep
-the others from running; the exit code says that something failed.
+A benchmark is a module of this folder with a `run(options: Options) -> Outcome` (see outcome.py) or, when it has nothing to
+compare, a `run(directory: Path)` that gets an empty folder and returns its figures. One that fails is told and does not
+keep the others from running; the exit code says that something failed.
 """
 
 import argparse
 import importlib
+import inspect
 import json
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,16 +29,27 @@ LONG: Final = frozenset({"hundred_thousand"})
 """Run only when named: `make bench-100k`."""
 
 
+_RUN: Final = re.compile(r"^def run\((options: Options|directory: Path)\)", re.MULTILINE)
+
+
 def names() -> list[str]:
     """Every module here that has a `run`, found by its source so that none is imported that is not run."""
     folder = Path(__file__).parent
     found = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.ispkg]
-    return [name for name in found if "\ndef run(options: Options)" in (folder / f"{name}.py").read_text()]
+    return [name for name in found if _RUN.search((folder / f"{name}.py").read_text())]
 
 
 def benchmark(name: str) -> Callable[[Options], Outcome]:
-    run: Callable[[Options], Outcome] = importlib.import_module(f"benchmarks.{name}").run
-    return run
+    run = importlib.import_module(f"benchmarks.{name}").run
+    if "options" in inspect.signature(run).parameters:
+        return run
+
+    def in_a_directory(options: Options) -> Outcome:
+        with options.directory() as directory:
+            figures = run(directory)
+        return Outcome(name, [{key: value for key, value in figures.items() if key != "case"}])
+
+    return in_a_directory
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path]:
