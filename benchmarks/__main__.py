@@ -3,9 +3,9 @@
     make bench ARGS="fan_out small_rooms"           these two
     make bench ARGS="--seconds 3 --repeats 1"       all, for a quick look
 
-A benchmark is a module of this folder with a `run(options: Options) -> Outcome` (see outcome.py) or, when it has nothing to
-compare, a `run(directory: Path)` that gets an empty folder and returns its figures. One that fails is told and does not
-keep the others from running; the exit code says that something failed.
+A benchmark is a module of this folder with a `run(options: Options) -> Outcome` (see outcome.py) or, with nothing to
+compare, a `run(directory: Path)` that is given an empty folder and returns its figures. One that fails is told and does
+not keep the others from running; the exit code says that something failed.
 """
 
 import argparse

@@ -13,19 +13,22 @@ class LostMessages(AssertionError):
 
 
 class Position:
-    """Where one client stands in one room. `faults` is how often what came was not what comes next."""
+    """Where one client stands in one room. `faults` is how often what came was not what comes next, `fault` the first
+    of them in words."""
 
-    __slots__ = ("faults", "position", "start")
+    __slots__ = ("fault", "faults", "position", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
         self.position = start
         self.faults = 0
+        self.fault = ""
 
     def take(self, first: int, last: int) -> None:
         """Messages `first` to `last`, dense among themselves, have come."""
         if first != self.position + 1:
             self.faults += 1
+            self.fault = self.fault or f"{first} came after {self.position}"
         self.position = last
 
 
@@ -50,6 +53,7 @@ class Standing:
     start: int
     position: int
     faults: int
+    fault: str = ""
 
 
 @dataclass
@@ -74,7 +78,8 @@ class Account:
         rooms: dict[str, list[Standing]] = {}
         for standing in self.standings:
             if standing.faults:
-                wrong.append(f"client {standing.client} in {standing.room}: {standing.faults} breaks of the order")
+                broken = f"{standing.faults} breaks of the order, {standing.fault}"
+                wrong.append(f"client {standing.client} in {standing.room}: {broken}")
             rooms.setdefault(standing.room, []).append(standing)
         for room, standings in rooms.items():
             wrong += self._missing_in(room, standings)

@@ -127,9 +127,12 @@ class Crowd:
             return f"dialing: {error.strerror or error}"
         try:
             async with asyncio.timeout(timeout_s):
-                return await ready
+                reason = await ready
         except TimeoutError:
-            return "no answer in time"
+            reason = "no answer in time"
+        if reason is not None:
+            await _hang_up(client)
+        return reason
 
     async def _return(self, client: Client) -> None:
         """As the official clients do: after a delay with jitter, again and again."""
@@ -156,7 +159,7 @@ class Crowd:
         while time.monotonic() < deadline and not self._stand_at(ends):
             await asyncio.sleep(0.05)
         standings = [
-            Standing(client.number, room.decode(), position.start, position.position, position.faults)
+            Standing(client.number, room.decode(), position.start, position.position, position.faults, position.fault)
             for client in self.clients.values()
             for room, position in client.positions.items()
         ]
@@ -168,3 +171,11 @@ class Crowd:
             for client in self.clients.values()
             for room, position in client.positions.items()
         )
+
+
+async def _hang_up(client: Client) -> None:
+    """A client has one connection at a time: the one that failed has gone before the next is dialed."""
+    if client.transport is not None:
+        client.transport.abort()
+    while client.transport is not None:
+        await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ def standing(client: int, seqs: list[tuple[int, int]], start: int = 0) -> Standi
     position = Position(start)
     for first, last in seqs:
         position.take(first, last)
-    return Standing(client, "room", start, position.position, position.faults)
+    return Standing(client, "room", start, position.position, position.faults, position.fault)
 
 
 def account(*standings: Standing, accepted: int, highest: int | None = None, unanswered: int = 0) -> Account:
@@ -27,9 +27,9 @@ def test_everything_once_and_in_order_is_sound() -> None:
 @pytest.mark.parametrize(
     ("seqs", "word"),
     [
-        ([(1, 1), (3, 5)], "breaks of the order"),  # lost in the middle
+        ([(1, 1), (3, 5)], "breaks of the order, 3 came after 1"),  # lost in the middle
         ([(1, 4)], "end at 4 to 5"),  # the last one lost, by one client alone
-        ([(1, 3), (3, 5)], "breaks of the order"),  # repeated
+        ([(1, 3), (3, 5)], "breaks of the order, 3 came after 3"),  # repeated
         ([(1, 1), (3, 3), (2, 2), (4, 5)], "breaks of the order"),  # reordered
         ([], "end at 0 to 5"),  # nothing at all
     ],
