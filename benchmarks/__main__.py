@@ -14,6 +14,7 @@ import inspect
 import json
 import pkgutil
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -92,4 +93,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C: what was started is ended on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

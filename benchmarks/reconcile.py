@@ -34,10 +34,15 @@ class Position:
 
 @dataclass
 class RoomTally:
-    """What the senders of one process know of one room: how many were accepted and the highest number given."""
+    """What the senders of one process know of one room: how many were accepted and the highest number given.
+
+    `unknown` were answered with an error that says nothing of their fate, such as a deadline: each may have been
+    stored or not, as a client that gets such an answer has to assume.
+    """
 
     accepted: int = 0
     highest: int = 0
+    unknown: int = 0
 
     def accept(self, seq: int) -> None:
         self.accepted += 1
@@ -68,6 +73,7 @@ class Account:
         for room, tally in tallies.items():
             mine = self.tallies.setdefault(room, RoomTally())
             mine.accepted += tally.accepted
+            mine.unknown += tally.unknown
             mine.highest = max(mine.highest, tally.highest)
         self.standings.extend(standings)
         self.unanswered += unanswered
@@ -93,7 +99,7 @@ class Account:
         tally = self.tallies.get(room, RoomTally(0, first))
         if tally.highest > last:
             return [f"{room}: accepted up to {tally.highest}, received up to {last}"]
-        if not self.unanswered and last - first != tally.accepted:
+        if not self.unanswered and not tally.accepted <= last - first <= tally.accepted + tally.unknown:
             return [f"{room}: {tally.accepted} accepted, {last - first} received"]
         return []
 

@@ -14,6 +14,7 @@ from benchmarks.openloop import Schedule
 
 _TICK_S: Final = 0.001
 _AFTER_REFUSAL_S: Final = 0.05
+_FATE_UNKNOWN: Final = frozenset({"deadline_exceeded", "unavailable"})
 
 
 class Sending:
@@ -127,7 +128,10 @@ class Sending:
             seq = number_after(packet, SEQ, 0, len(packet))
             self._crowd.tally(room).accept(seq)
             return seq
-        self._result.refused[_code(packet)] += 1
+        code = _code(packet)
+        self._result.refused[code] += 1
+        if code in _FATE_UNKNOWN:
+            self._crowd.tally(room).unknown += 1
         return 0
 
     async def _answers(self) -> None:

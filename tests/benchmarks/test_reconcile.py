@@ -59,3 +59,10 @@ def test_accounts_of_several_processes_are_one() -> None:
     whole = account(standing(1, [(1, 6)]), accepted=4, highest=6)
     whole.add({"room": RoomTally(2, 5)}, [standing(2, [(1, 6)])], 0)
     assert whole.check() == 6
+
+
+@pytest.mark.parametrize(("received", "sound"), [(3, False), (4, True), (5, True), (6, False)])
+def test_what_was_answered_with_a_deadline_may_have_been_stored_or_not(received: int, sound: bool) -> None:
+    whole = Account()
+    whole.add({"room": RoomTally(accepted=4, highest=min(4, received), unknown=1)}, [standing(1, [(1, received)])], 0)
+    assert (whole.missing() == []) is sound
