@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.load.orders import Target
 from benchmarks.processes import family
-from benchmarks.servers.seeding import make_models, seed_people, seed_rooms
+from benchmarks.servers.seeding import DATABASE, make_models, seed_people, seed_rooms
 from benchmarks.servers.server import user_id
 from cluster.kernel.clock import SystemClock
 from cluster.run import secrets
@@ -52,7 +52,7 @@ class Flow:
     def private_target(self, name: str) -> Target:
         """One edge's own port, which a load balancer would use; the public one is shared by all edges."""
         with pymongo.MongoClient(self._database.uri) as client:
-            document: Any = client["flow"]["cluster_state"].find_one({"_id": "view"})
+            document: Any = client[DATABASE]["cluster_state"].find_one({"_id": "view"})
         [member] = [member for member in document["view"]["members"] if member["name"] == name]
         host, _, port = member["address"].rpartition(":")
         return Target(host, int(port))
@@ -85,7 +85,9 @@ class Flow:
 def flow(
     directory: Path, database: MongoServer, *, edges: int = 1, hosts: int = 1, settings: Mapping[str, Any] | None = None
 ) -> Iterator[Flow]:
-    """Up, with `settings` over what it comes with, and down again."""
+    """Up on an empty database, with `settings` over what it comes with, and down again."""
+    with pymongo.MongoClient(database.uri) as client:
+        client.drop_database(DATABASE)
     chosen: dict[str, Any] = {"edge": GENEROUS, **(settings or {})}
     path = directory / "bench.yaml"
     path.write_text(yaml.safe_dump({"flow": chosen}))

@@ -14,6 +14,7 @@ from cluster.kernel.clock import SystemClock
 from storage.open import StorageSettings, open_storage
 from storage.records import RoomRecord, User
 
+DATABASE: Final = StorageSettings(uri="").database
 _BATCH: Final = 5_000
 _MODEL_PERSON: Final = user_id(2**60)
 _MODEL_ROOM: Final = f"{2:08x}{2**60:016x}"
@@ -38,7 +39,7 @@ async def make_models(uri: str) -> None:
 
 def seed_people(uri: str, numbers: Iterable[int]) -> None:
     with pymongo.MongoClient(uri) as client:
-        users = client["flow"]["users"]
+        users = client[DATABASE]["users"]
         model: Any = users.find_one({"_id": _MODEL_PERSON})
         people = (
             {**model, "_id": user_id(number), "username": f"bench{number}", "usernameLower": f"bench{number}"}
@@ -51,7 +52,7 @@ def seed_people(uri: str, numbers: Iterable[int]) -> None:
 def seed_rooms(uri: str, rooms: Sequence[tuple[str, Sequence[int]]]) -> None:
     """Each room with its members."""
     with pymongo.MongoClient(uri) as client:
-        database = client["flow"]
+        database = client[DATABASE]
         room: Any = database["rooms"].find_one({"_id": _MODEL_ROOM})
         member: Any = database["memberships"].find_one({"room_id": _MODEL_ROOM})
         for batch in _batches({**room, "_id": room_id} for room_id, _ in rooms):
