@@ -1,9 +1,10 @@
 """The two-tower model: a person's vector, an event's vector, and how they are learned together.
 
-Built and fitted by `training`; a replica only loads the towers it exports. Each tower adds an embedding of the id (one
-row of it for ids never seen) to embeddings of the content, whose table both towers share; an event also has a bias, so
-that what everybody likes need not be spelled out by direction. While fitting, ids or content are dropped at random, so
-that each learns to stand alone. Nothing here reads data or decides when to stop.
+Built and fitted by `training.fitting`; a replica only loads the towers it exports. A person is what that person liked,
+the newest weighing most, and the interests and place of the profile; no id of a person is learned, so a first like
+counts at once. An event is its id (one row for ids never seen) and its content, whose table both towers share; it also
+has a bias. Tables start from a linear model's factors (`Start`), so that fitting begins where the linear model ends.
+Nothing here reads data or decides when to stop.
 """
 
 from collections.abc import Sequence
@@ -13,153 +14,195 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from serve_apps.features import BUCKETS, CELL_DEGREES, TOPICS, WORDS, Buckets, Features
+from serve_apps.features import CELL_DEGREES, TOPICS, WORDS, Buckets, Features
 from serve_apps.model_files import EVENT_TOWER, PERSON_TOWER
+from serve_apps.models.histories import LONGEST
 from serve_apps.retrieval import Vectors
 from serve_apps.tensorflow_setup import tf
 
 import tensorflow_recommenders as tfrs  # isort: skip  # Keras 2 must have been chosen by then
 
 
+class Start(NamedTuple):
+    """Where the tables begin; each has a row for every event after row 0, which means an event never seen.
+
+    `liked` are events as parts of a history, `events` as candidates, without what `content` (one row a bucket) says of
+    them; `nobody` is the vector of a person of whom nothing is known.
+    """
+
+    liked: Vectors
+    events: Vectors
+    content: Vectors
+    nobody: Vectors
+
+
 class Shape(NamedTuple):
-    """What the model is made of; part of a version's parameters."""
+    """What the model is made of. `scale` is where the learned inverse temperature starts, `decay` after how many newer
+    likes one weighs half; `history_drop` and `id_drop` are shares of a batch that learn to do without."""
 
-    dimension: int = 64
-    rating_weight: float = 1.0
-    retrieval_weight: float = 1.0
-    dropout: float = 0.1
-    l2: float = 0.01
+    scale: float
+    decay: float
+    history_drop: float
+    id_drop: float
+    l2: float
 
 
-class Tower(tf.keras.layers.Layer):  # type: ignore[misc]
-    """Features to vectors. `content` is the embedding table of tokens, shared by both towers."""
+class PersonTower(tf.keras.layers.Layer):  # type: ignore[misc]
+    """A history (rows + 1, newest first, 0 for nothing) and tokens to a vector."""
 
-    def __init__(self, ids: Sequence[str], content: Any, shape: Shape, *, has_bias: bool, name: str) -> None:
-        super().__init__(name=name)
-        # The vocabulary is given, not adapted later: its size is final before the embedding is sized by it.
-        self.lookup = tf.keras.layers.StringLookup(vocabulary=list(ids), mask_token=None, num_oov_indices=1)
-        size = self.lookup.vocabulary_size()
-        self.id_embedding = tf.keras.layers.Embedding(
-            size, shape.dimension, embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=0.05)
-        )
+    def __init__(self, start: Start, content: Any, shape: Shape) -> None:
+        super().__init__(name="person_tower")
+        self.liked = tf.Variable(start.liked, name="liked")
+        self.nobody = tf.Variable(start.nobody[np.newaxis, :], name="nobody")
+        places = np.log(1.0 / (1.0 + np.arange(LONGEST) / shape.decay)).astype(np.float32)
+        self.places = tf.Variable(places[np.newaxis, :], name="places")
+        self.scale = tf.Variable(np.float32(np.log(shape.scale)), name="scale")
         self.content = content
-        self.bias = tf.keras.layers.Embedding(size, 1, embeddings_initializer="zeros") if has_bias else None
-        self.hidden = tf.keras.layers.Dense(2 * shape.dimension, activation="relu")
-        # Zero at first: the towers start as plain sums, in which equal tokens attract before anything is learned.
-        self.output_layer = tf.keras.layers.Dense(shape.dimension, kernel_initializer="zeros")
-        self._dropout = shape.dropout
+        self.residual = _residual(start.liked.shape[1])
+        self._drop = shape.history_drop
 
-    def call(self, id_rows: Any, topics: Any, words: Any, places: Any, training: bool = False) -> Any:
-        kept = 1.0
+    def call(self, history: Any, topics: Any, words: Any, places: Any, training: bool = False) -> Any:
+        there = tf.cast(history > 0, tf.float32)
         if training:
-            id_rows, kept = self._drop(id_rows, tf.reduce_any(tf.concat((topics, words, places), axis=1) > 0, axis=1))
-        base = self.id_embedding(id_rows) + kept * sum(self._mean(tokens) for tokens in (topics, words, places))
-        vector = base + self.output_layer(self.hidden(base))
-        extra = tf.ones((tf.shape(vector)[0], 1)) if self.bias is None else self.bias(id_rows)
-        return tf.concat((vector, extra), axis=1)
-
-    def _drop(self, id_rows: Any, has_content: Any) -> tuple[Any, Any]:
-        """Some rows lose their id, others their content, never both: each must do without the other now and then."""
-        # An event known by its id alone keeps it more often: without it there is little to learn from.
-        rate = tf.where(has_content, self._dropout, self._dropout / 5 if self.bias else self._dropout)
-        chance = tf.random.uniform(tf.shape(id_rows))
-        kept = tf.cast(chance < 1.0 - self._dropout, tf.float32)[:, tf.newaxis]
-        return tf.where(chance < rate, tf.zeros_like(id_rows), id_rows), kept
-
-    def _mean(self, tokens: Any) -> Any:
-        """A sum over the tokens present, scaled so that many count for more than one, but not in proportion."""
-        present = tf.cast(tokens > 0, tf.float32)[:, :, tf.newaxis]
-        count = tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
-        return tf.reduce_sum(self.content(tokens) * present, axis=1) / tf.sqrt(count)
+            there *= tf.cast(tf.random.uniform((tf.shape(history)[0], 1)) >= self._drop, tf.float32)
+        weights = there * tf.exp(self.places[:, : tf.shape(history)[1]])
+        length = tf.sqrt(tf.reduce_sum(weights**2, axis=1, keepdims=True))
+        past = tf.einsum("bh,bhd->bd", weights, tf.gather(self.liked, history)) / tf.maximum(length, 1e-3)
+        base = past + tf.cast(length == 0.0, tf.float32) * self.nobody
+        base += sum(_mean(self.content, tokens) for tokens in (topics, words, places))
+        vector = tf.exp(self.scale) * (base + self.residual(base))
+        return tf.concat((vector, tf.ones((tf.shape(vector)[0], 1))), axis=1)
 
 
-class _Exported(tf.Module):  # type: ignore[misc]
-    """What a SavedModel of one tower holds: the tower and its function `embed`."""
+class EventTower(tf.keras.layers.Layer):  # type: ignore[misc]
+    """An event's row + 1 (0 for one never seen) and tokens to a vector."""
 
-    def __init__(self, tower: Tower) -> None:
+    def __init__(self, ids: Sequence[str], start: Start, content: Any, shape: Shape) -> None:
+        super().__init__(name="event_tower")
+        # The vocabulary is given, not adapted later: its size is final before the table is sized by it.
+        self.lookup = tf.keras.layers.StringLookup(vocabulary=list(ids), mask_token=None, num_oov_indices=1)
+        self.events = tf.Variable(start.events, name="events")
+        self.bias = tf.Variable(np.zeros((len(start.events), 1), np.float32), name="bias")
+        self.content = content
+        self.residual = _residual(start.events.shape[1])
+        self._drop = shape.id_drop
+
+    def call(self, rows: Any, topics: Any, words: Any, places: Any, training: bool = False) -> Any:
+        if training:
+            # An event known by its id alone keeps it more often: without it there is little to learn from.
+            has_content = tf.reduce_any(tf.concat((topics, words, places), axis=1) > 0, axis=1)
+            rate = tf.where(has_content, self._drop, self._drop / 5)
+            rows = tf.where(tf.random.uniform(tf.shape(rows)) < rate, tf.zeros_like(rows), rows)
+        base = tf.gather(self.events, rows) + sum(_mean(self.content, tokens) for tokens in (topics, words, places))
+        return tf.concat((base + self.residual(base), tf.gather(self.bias, rows)), axis=1)
+
+
+def _residual(dimension: int) -> Any:
+    """Zero at first: the towers start as plain sums."""
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.Dense(2 * dimension, activation="relu"),
+            tf.keras.layers.Dense(dimension, kernel_initializer="zeros"),
+        ]
+    )
+
+
+def _mean(content: Any, tokens: Any) -> Any:
+    """A sum over the tokens present, scaled so that many count for more than one, but not in proportion."""
+    present = tf.cast(tokens > 0, tf.float32)[:, :, tf.newaxis]
+    count = tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
+    return tf.reduce_sum(tf.gather(content, tokens) * present, axis=1) / tf.sqrt(count)
+
+
+_TOKENS = (
+    tf.TensorSpec([None, TOPICS], tf.int32, "topics"),
+    tf.TensorSpec([None, WORDS], tf.int32, "words"),
+    tf.TensorSpec([None, len(CELL_DEGREES)], tf.int32, "places"),
+)
+
+
+class _ExportedPerson(tf.Module):  # type: ignore[misc]
+    """What the SavedModel of the person tower holds: the tower and its function `embed`."""
+
+    def __init__(self, tower: PersonTower) -> None:
         super().__init__()
         self.tower = tower
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[
-            tf.TensorSpec([None], tf.string, "ids"),
-            tf.TensorSpec([None, TOPICS], tf.int32, "topics"),
-            tf.TensorSpec([None, WORDS], tf.int32, "words"),
-            tf.TensorSpec([None, len(CELL_DEGREES)], tf.int32, "places"),
-        ]
-    )
+    @tf.function(input_signature=[tf.TensorSpec([None, LONGEST], tf.int32, "history"), *_TOKENS])  # type: ignore[untyped-decorator]
+    def embed(self, history: Any, topics: Any, words: Any, places: Any) -> Any:
+        return self.tower(history, topics, words, places)
+
+
+class _ExportedEvent(tf.Module):  # type: ignore[misc]
+    """The same of the event tower; it takes the ids as they are."""
+
+    def __init__(self, tower: EventTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "ids"), *_TOKENS])  # type: ignore[untyped-decorator]
     def embed(self, ids: Any, topics: Any, words: Any, places: Any) -> Any:
         return self.tower(self.tower.lookup(ids), topics, words, places)
 
 
 class TwoTower(tfrs.Model):  # type: ignore[misc]
-    """Retrieval and rating, learned together over rows of the tables that it was built with.
+    """Retrieval over rows of the tables that it was built with.
 
-    A batch is {"person", "event": rows of the tables, "weight": 0 to 1, "liked": 1.0 or 0.0}. Events of rows that were
-    not liked serve retrieval as negatives; the rating head learns from every row.
+    A batch is {"history": rows + 1, newest first, "person", "event", "negatives": rows}. A person's like is told from
+    the likes of the others in the batch and from events drawn at random; `probabilities` says how likely each event is
+    to be there, so that what is liked by many is not held against it.
     """
 
-    def __init__(self, people: Features, events: Features, probabilities: Vectors, shape: Shape) -> None:
+    def __init__(
+        self, people: Features, events: Features, start: Start, probabilities: npt.NDArray[np.float32], shape: Shape
+    ) -> None:
         super().__init__()
-        self._shape = shape
-        content = tf.keras.layers.Embedding(
-            BUCKETS, shape.dimension, embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=0.1)
-        )
-        self.person_tower = Tower(people.ids.tolist(), content, shape, has_bias=False, name="person_tower")
-        self.event_tower = Tower(events.ids.tolist(), content, shape, has_bias=True, name="event_tower")
-        self.rating_head = tf.keras.Sequential(
-            [
-                tf.keras.layers.Dense(256, activation="relu"),
-                tf.keras.layers.Dropout(0.5),
-                tf.keras.layers.Dense(64, activation="relu"),
-                tf.keras.layers.Dense(1),
-            ]
-        )
+        self._l2 = shape.l2
+        content = tf.Variable(start.content, name="content")
+        self.person_tower = PersonTower(start, content, shape)
+        self.event_tower = EventTower(events.ids.tolist(), start, content, shape)
         # No FactorizedTopK: it counts ties as hits and leaves seen events in. `evaluation` measures.
         self.retrieval_task = tfrs.tasks.Retrieval(remove_accidental_hits=True)
-        self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError())
-        self._people = _table(self.person_tower, people)
-        self._events = _table(self.event_tower, events)
+        self._people = _tokens(people)
+        self._events = _tokens(events)
         self._probabilities = tf.constant(probabilities)
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        # Liked rows first: they are retrieval's queries, and its task finds a query's event in the same place.
-        order = tf.argsort(inputs["liked"], direction="DESCENDING", stable=True)
-        rows = {name: tf.gather(column, order) for name, column in inputs.items()}
-        person = self.person_tower(*(tf.gather(column, rows["person"]) for column in self._people), training=training)
-        event = self.event_tower(*(tf.gather(column, rows["event"]) for column in self._events), training=training)
-        liked = tf.reduce_sum(inputs["liked"])
-        retrieval = self.retrieval_task(
-            person[: tf.cast(liked, tf.int32)],
-            event,
-            candidate_sampling_probability=tf.gather(self._probabilities, rows["event"]),
-            candidate_ids=rows["event"],
-            compute_metrics=False,
-        ) / tf.maximum(liked, 1.0)
-        rating = self.rating_task(
-            labels=rows["weight"][:, tf.newaxis],
-            predictions=self.rating_head(tf.concat((person, event), axis=1), training=training),
+        candidates = tf.concat((inputs["event"], inputs["negatives"]), axis=0)
+        person = self.person_tower(
+            inputs["history"], *(tf.gather(column, inputs["person"]) for column in self._people), training=training
         )
+        event = self.event_tower(
+            candidates + 1, *(tf.gather(column, candidates) for column in self._events), training=training
+        )
+        retrieval = self.retrieval_task(
+            person,
+            event,
+            candidate_sampling_probability=tf.gather(self._probabilities, candidates),
+            candidate_ids=candidates,
+            compute_metrics=False,
+        ) / tf.cast(tf.shape(person)[0], tf.float32)
         # On the vectors and not on the tables: what is not in the batch costs nothing and is not pulled about.
-        length = tf.reduce_mean(tf.reduce_sum(person**2, axis=1) + tf.reduce_sum(event**2, axis=1))
-        tasks = self._shape.retrieval_weight * retrieval + self._shape.rating_weight * rating
-        return tasks + self._shape.l2 * length
+        length = tf.reduce_mean(tf.reduce_sum(person**2, axis=1)) + tf.reduce_mean(tf.reduce_sum(event**2, axis=1))
+        return retrieval + self._l2 * length
 
-    def person_vectors(self) -> Vectors:
-        return _in_blocks(self.person_tower, self._people)
+    def person_vectors(self, histories: npt.NDArray[np.int32], people: npt.NDArray[np.integer]) -> Vectors:
+        """The vectors of `people` (rows) with these histories."""
+        columns = [tf.gather(column, people) for column in self._people]
+        return _in_blocks(self.person_tower, (tf.constant(histories), *columns))
 
     def event_vectors(self) -> Vectors:
-        return _in_blocks(self.event_tower, self._events)
+        rows = tf.range(1, len(self._probabilities) + 1)
+        return _in_blocks(self.event_tower, (rows, *self._events))
 
     def export(self, directory: Path) -> None:
         """Write both towers as SavedModels; each works alone."""
-        for name, tower in ((PERSON_TOWER, self.person_tower), (EVENT_TOWER, self.event_tower)):
-            tf.saved_model.save(_Exported(tower), str(directory / name))
+        tf.saved_model.save(_ExportedPerson(self.person_tower), str(directory / PERSON_TOWER))
+        tf.saved_model.save(_ExportedEvent(self.event_tower), str(directory / EVENT_TOWER))
 
 
-def _table(tower: Tower, features: Features) -> tuple[Any, ...]:
-    ids = tower.lookup(tf.constant(features.ids.tolist(), tf.string))
-    return (ids, *(tf.constant(_used(column)) for column in (features.topics, features.words, features.places)))
+def _tokens(features: Features) -> tuple[Any, ...]:
+    return tuple(tf.constant(_used(column)) for column in (features.topics, features.words, features.places))
 
 
 def _used(column: Buckets) -> Buckets:
@@ -167,8 +210,9 @@ def _used(column: Buckets) -> Buckets:
     return column[:, : int((column > 0).sum(axis=1).max(initial=0))]
 
 
-def _in_blocks(tower: Tower, table: tuple[Any, ...], rows: int = 8_192) -> Vectors:
-    blocks: list[npt.NDArray[np.float32]] = [
-        tower(*(column[start : start + rows] for column in table)).numpy() for start in range(0, len(table[0]), rows)
+def _in_blocks(tower: Any, table: tuple[Any, ...], rows: int = 8_192) -> Vectors:
+    blocks: list[Vectors] = [
+        tower(*(column[start : start + rows] for column in table)).numpy()
+        for start in range(0, max(len(table[0]), 1), rows)
     ]
     return np.concatenate(blocks)

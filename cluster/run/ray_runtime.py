@@ -165,6 +165,19 @@ class RayRuntime:
             ray.shutdown()
 
 
+@contextmanager
+def joined(address: str, namespace: str) -> Iterator[None]:
+    """Be a driver of a Ray that runs already, inside the `with` block. Raises FlowError START_FAILED."""
+    try:
+        ray.init(address=address, namespace=namespace, log_to_driver=False, configure_logging=False)
+    except (RuntimeError, ConnectionError, OSError, ValueError, ray_exceptions.RayError) as error:
+        raise FlowError(START_FAILED, f"Ray at {address} cannot be joined: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def ray_node_of_this_process() -> Any:
     """Ray's own object for the node that `start` made."""
     return ray_worker._global_node  # noqa: SLF001 - the dashboard's address is known nowhere else

@@ -22,6 +22,7 @@ from cluster.run.settings_errors import sentence
 from realtime.engine.limits import EngineLimits
 from realtime.http.settings import ApiSettings
 from realtime.limits import EdgeLimits
+from serve_apps.training.settings import RetrainingSettings
 from storage.settings import StorageSettings
 
 DEFAULT_FILE = "ray_config.yaml"
@@ -121,6 +122,7 @@ class Settings(_Section):
     sockets: EngineLimits = EngineLimits()
     http: ApiSettings = ApiSettings()
     tokens: TokenLimits = TokenLimits()
+    training: RetrainingSettings = RetrainingSettings()
 
     @property
     def is_development(self) -> bool:

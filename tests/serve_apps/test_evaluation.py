@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from serve_apps.data import Interactions
-from serve_apps.evaluation import evaluate, popularity, relevant_ranks, table, verdict
+from serve_apps.evaluation import evaluate, relevant_ranks
+from serve_apps.training.report import best, table, verdict
 
 
 def rows(*pairs: tuple[int, int]) -> Interactions:
@@ -45,7 +46,7 @@ def test_the_mean_is_over_people_who_have_something_left_to_find() -> None:
         rows((0, 0), (1, 2), (2, 2)),  # person 2's only event was seen before
         cutoffs=(1,),
     )
-    assert metrics == {"recall@1": 0.5, "ndcg@1": 0.5, "people": 2.0}
+    assert (metrics["recall@1"], metrics["ndcg@1"], metrics["people"]) == (0.5, 0.5, 2.0)
 
 
 def test_a_model_that_scores_all_alike_finds_nothing() -> None:
@@ -62,9 +63,41 @@ def test_nobody_to_measure_gives_nothing() -> None:
     assert evaluate(lambda people: np.zeros((len(people), 2), np.float32), rows((0, 1)), rows()) == {}
 
 
-def test_popularity_counts_what_most_people_did() -> None:
-    scorer = popularity(rows((0, 2), (1, 2), (1, 0)), 4)
-    assert scorer(np.array([5, 6], np.int32)).tolist() == [[1, 0, 2, 0]] * 2
+def test_map_and_mrr_by_hand() -> None:
+    """The ranking is 3, 1, 0, 2, 4; to find are 1 and 2: places 2 and 4."""
+    metrics = evaluate(
+        lambda people: np.tile(scores_of(3, 4, 2, 9, 1), (len(people), 1)), rows(), rows((0, 1), (0, 2)), cutoffs=(4,)
+    )
+    assert metrics["map@4"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert metrics["mrr"] == 0.5
+
+
+def test_coverage_and_novelty_by_hand() -> None:
+    """Both people are shown event 1, which one of two liked, and event 2, which nobody did."""
+    metrics = evaluate(
+        lambda people: np.tile(scores_of(0, 9, 8, 7), (len(people), 1)),
+        rows((0, 0), (1, 0), (2, 1)),
+        rows((0, 1), (1, 2)),
+        cutoffs=(2,),
+    )
+    assert metrics["coverage@2"] == 0.5
+    assert metrics["novelty@2"] == pytest.approx((math.log2(3) + math.log2(6)) / 2)
+
+
+def test_warmth_tells_strangers_and_new_events_apart() -> None:
+    known = rows(*((0, event) for event in range(10)), (1, 0))
+    metrics = evaluate(
+        lambda people: np.tile(np.arange(12, dtype=np.float32), (len(people), 1)),
+        known,
+        rows((0, 11), (1, 3), (2, 11)),
+        cutoffs=(1,),
+    )
+    assert metrics["ndcg@1:warm_people"] == 1.0
+    assert metrics["ndcg@1:cool_people"] == 0.0
+    assert metrics["ndcg@1:cold_people"] == 1.0
+    assert metrics["recall@1:cold_items"] == 1.0
+    assert metrics["recall@1:cool_items"] == 0.0
+    assert "recall@1:warm_items" not in metrics
 
 
 def naive_ranks(scores: list[float], relevant: set[int], seen: set[int]) -> list[int]:
@@ -93,7 +126,7 @@ def test_metrics_are_shares(people: int, events: int, seed: int) -> None:
     scores = random.normal(size=(people, events)).astype(np.float32)
     metrics = evaluate(lambda rows_of: scores[rows_of], rows(*seen), rows(*test), cutoffs=(1, events))
     for name, value in metrics.items():
-        if name != "people":
+        if not name.startswith(("people", "novelty")):
             assert 0.0 <= value <= 1.0 + 1e-9
     if metrics:
         assert metrics[f"recall@{events}"] == 1.0
@@ -110,7 +143,12 @@ def test_a_sample_of_people_is_the_same_for_the_same_seed() -> None:
 
 def test_the_table_says_plainly_who_wins() -> None:
     better, worse = {"ndcg@10": 0.2, "recall@10": 0.3}, {"ndcg@10": 0.1}
-    assert "two_tower beats popularity" in table({"two_tower": better, "popularity": worse})
-    assert verdict({"two_tower": worse, "popularity": better}).startswith("Popularity wins on ndcg@10")
-    assert "no better" in verdict({"two_tower": better, "popularity": better})
+    assert "two_tower beats every simple model" in table({"popularity": worse, "two_tower": better})
+    assert "A simple model wins on ndcg@10: ease" in verdict({"two_tower": worse, "ease": better})
+    assert best({"ease": better, "two_tower": better}) == "ease"
     assert "Too little data" in table({})
+
+
+def test_a_test_part_of_strangers_alone_is_told() -> None:
+    metrics = evaluate(lambda people: np.ones((len(people), 3), np.float32), rows((0, 1)), rows((1, 2)))
+    assert "unknown to the training part" in verdict({"popularity": metrics})

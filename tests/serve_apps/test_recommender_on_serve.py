@@ -81,10 +81,12 @@ async def status_when(client: ServeRecommender, is_so: Callable[[dict[str, Any]]
 async def test_a_promoted_version_takes_over_without_a_refusal(ray_cluster: None, tmp_path: Path) -> None:
     from ray import serve
 
-    from serve_apps.training import publish, train
-    from serve_apps.training_settings import TrainingSettings
+    from serve_apps.training.job import publish, train
+    from serve_apps.training.settings import TrainingSettings, TwoTowerSettings
 
-    trained = await train(two_tastes(), TrainingSettings(max_epochs=4, batch_size=128))
+    trained = await train(
+        two_tastes(), TrainingSettings(models=("two_tower",), two_tower=TwoTowerSettings(max_epochs=4, batch_size=128))
+    )
     registry = ModelRegistry(tmp_path / "models")
     first, second = publish(trained, registry).version, publish(trained, registry).version
     catalogue = tmp_path / "catalogue.jsonl"

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cluster.run.cli import data, doctor, down, models, outbox, scale, status, token, up
+from cluster.run.cli import data, doctor, down, models, outbox, scale, status, token, train, up
 
 app = typer.Typer(
     name="flow",
@@ -25,7 +25,7 @@ app.command("scale")(scale.scale)
 app.command("drain")(scale.drain)
 app.command("token")(token.token)
 app.command("doctor")(doctor.doctor)
-app.command("train")(models.train)
+app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="import")
 app.add_typer(outbox.app, name="outbox")

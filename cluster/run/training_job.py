@@ -1,0 +1,43 @@
+"""Trains on what an installation stores, as a job of its Ray: for the command line and for the schedule.
+
+The command joins the running Ray as a driver of its own and leaves it when the job is over; the supervisor, which is in
+it already, calls `submit` alone.
+"""
+
+from typing import Any
+
+from cluster.kernel.clock import SystemClock
+from cluster.run import ray_environment, ray_runtime
+from cluster.run.attached import Attachment
+from cluster.run.installation import Installation
+from serve_apps.registry import ModelRegistry
+from serve_apps.training.job import Outcome, Run
+from serve_apps.training.ray_job import JobSpecification, train_on_ray
+from serve_apps.training.schedule import Retraining
+from serve_apps.training.settings import Progress, RetrainingSettings, silent
+from storage.settings import StorageSettings
+
+
+async def run(found: Attachment, installation: Installation, wanted: Run, progress: Progress) -> Outcome:
+    """Raises FlowError: what the run raises, START_FAILED when Ray cannot be joined."""
+    ray: dict[str, Any] = found.state["ray"]
+    ray_environment.prepare({}, own_cluster=bool(ray["local"]))
+    with ray_runtime.joined(ray["address"], ray["namespace"]):
+        return await submit(found.storage, installation, wanted, progress)
+
+
+async def submit(storage: StorageSettings, installation: Installation, wanted: Run, progress: Progress) -> Outcome:
+    """In a process that is joined to Ray."""
+    models = str(installation.models.resolve())
+    return await train_on_ray(JobSpecification(storage.uri, storage.database, models, wanted), progress)
+
+
+def retraining(settings: RetrainingSettings, storage: StorageSettings, installation: Installation) -> Retraining:
+    """The schedule of an installation, for its supervisor to run `watch` of."""
+    wanted = Run(rules=settings)
+    return Retraining(
+        settings,
+        ModelRegistry(installation.models),
+        lambda: submit(storage, installation, wanted, silent),
+        SystemClock(),
+    )

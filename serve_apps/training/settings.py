@@ -1,0 +1,80 @@
+"""How models are trained and how a run tells of itself; imports nothing heavy, so the command line may read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from serve_apps.evaluation import Metrics
+
+KINDS: Final = ("popularity", "item_knn", "ease", "als", "two_tower")
+
+
+@dataclass(frozen=True, slots=True)
+class TwoTowerSettings:
+    """`rows_per_epoch` bounds how many likes one epoch reads, drawn anew each time; after `patience` epochs without a
+    better NDCG@10 on the validation part fitting stops. `history_drop` is the share of likes that are learned from
+    without the person's history, `id_drop` of those that are learned from without the event's id."""
+
+    dimension: int = 64
+    batch_size: int = 1_024
+    learning_rate: float = 0.001
+    max_epochs: int = 12
+    patience: int = 3
+    epochs_without_split: int = 4
+    rows_per_epoch: int = 200_000
+    l2: float = 0.003
+    history_drop: float = 0.05
+    id_drop: float = 0.1
+    decay: float = 5.0
+    scale: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """`test_fraction` of the newest likes is kept for measuring, and `validation_fraction` of the rest chooses
+    hyper-parameters; `split` cuts by each person's own time or by one time for all. `models` are the kinds that are
+    fitted and compared. `threads` bounds TensorFlow. Events beyond `most_item_to_item` are left out of EASE, the least
+    liked first: its matrix is dense while it is solved."""
+
+    models: tuple[str, ...] = KINDS
+    split: Literal["person", "global"] = "person"
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.2
+    min_people_to_split: int = 20
+    most_item_to_item: int = 10_000
+    seed: int = 42
+    threads: int = 2
+    two_tower: TwoTowerSettings = field(default_factory=TwoTowerSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainingSettings:
+    """When models are made anew by themselves, and when a new one may take over.
+
+    `every_hours` 0 turns retraining off. A new model is promoted when each of `gate_metrics` is at least
+    `1 - gate_tolerance` times that of the live model's recipe on the same split.
+    """
+
+    every_hours: float = 168.0
+    retry_hours: float = 6.0
+    min_interactions: int = 1_000
+    gate_metrics: tuple[str, ...] = ("ndcg@10", "recall@20")
+    gate_tolerance: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """One step of a run: `stage` is a sentence's subject such as "fitting two_tower"."""
+
+    stage: str
+    epoch: int = 0
+    max_epochs: int = 0
+    metrics: Metrics | None = None
+
+
+Progress = Callable[[TrainingProgress], None]
+"""Called from the training thread, in order; it must be quick and thread-safe."""
+
+
+def silent(progress: TrainingProgress) -> None:
+    """Nobody asked to be told."""
