@@ -42,10 +42,11 @@ class LiveSettings(BaseModel):
 class BuildArguments(LiveSettings):
     """The `args` of the application in `ray_config.yaml`. Relative paths are relative to where Serve's replicas run.
 
-    Without `models_dir` a replica reads the models of the installation it runs in, as its environment names it.
+    `models_dir` is a directory or an fsspec URL. Without it a replica reads the models of the installation it runs in, as
+    its environment names it.
     """
 
-    models_dir: Path | None = None
+    models_dir: Path | str | None = None
     model_name: str = Field("two_tower", pattern=r"^[a-z][a-z0-9_]{0,63}$")
     catalogue_file: Path | None = None
     catalogue_limit: int = Field(200_000, ge=1, le=1_000_000)

@@ -18,12 +18,12 @@ DATABASE_VARIABLE = "FLOW_MONGODB_DATABASE"
 MODELS_VARIABLE = "FLOW_MODELS_DIRECTORY"
 
 
-def models_directory(named: Path | None) -> Path:
-    """Raises FlowError SETTINGS_INVALID when neither names one."""
+def models_directory(named: Path | str | None) -> Path | str:
+    """A directory or an fsspec URL. Raises FlowError SETTINGS_INVALID when neither names one."""
     directory = named or environment.read().get(MODELS_VARIABLE)
     if not directory:
         raise FlowError(SETTINGS_INVALID, f"The recommender needs {MODELS_VARIABLE} in its environment, or models_dir.")
-    return Path(directory)
+    return directory
 
 
 async def open_catalogue(catalogue_file: Path | None) -> Catalogue:

@@ -18,26 +18,26 @@ from serve_apps.training.settings import Progress, RetrainingSettings, silent
 from storage.settings import StorageSettings
 
 
-async def run(found: Attachment, installation: Installation, wanted: Run, progress: Progress) -> Outcome:
+async def run(found: Attachment, models: str, wanted: Run, progress: Progress) -> Outcome:
     """Raises FlowError: what the run raises, START_FAILED when Ray cannot be joined."""
     ray: dict[str, Any] = found.state["ray"]
     ray_environment.prepare({}, own_cluster=bool(ray["local"]))
     with ray_runtime.joined(ray["address"], ray["namespace"]):
-        return await submit(found.storage, installation, wanted, progress)
+        return await submit(found.storage, models, wanted, progress)
 
 
-async def submit(storage: StorageSettings, installation: Installation, wanted: Run, progress: Progress) -> Outcome:
-    """In a process that is joined to Ray."""
-    models = str(installation.models.resolve())
+async def submit(storage: StorageSettings, models: str, wanted: Run, progress: Progress) -> Outcome:
+    """In a process that is joined to Ray. `models` is an absolute directory or an fsspec URL."""
     return await train_on_ray(JobSpecification(storage.uri, storage.database, models, wanted), progress)
 
 
 def retraining(settings: RetrainingSettings, storage: StorageSettings, installation: Installation) -> Retraining:
     """The schedule of an installation, for its supervisor to run `watch` of."""
     wanted = Run(rules=settings)
+    models = str(installation.models.resolve())
     return Retraining(
         settings,
         ModelRegistry(installation.models),
-        lambda: submit(storage, installation, wanted, silent),
+        lambda: submit(storage, models, wanted, silent),
         SystemClock(),
     )

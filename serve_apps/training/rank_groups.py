@@ -86,6 +86,7 @@ def read(path: Path, columns: ColumnNames, positive: float | None, remarks: Rema
 
 def measure(data: RankingData, seed: int, progress: Progress) -> dict[str, Metrics]:
     """MAP and MRR of each ranker over the groups that have something to find, each scored by what it was not in."""
+    import sklearn.ensemble  # noqa: F401 - a limit holds for the libraries that are loaded by then
     from threadpoolctl import threadpool_limits
 
     # Threads that wait for each other in a loop cost more than they give when there is little to do.

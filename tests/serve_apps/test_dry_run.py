@@ -251,3 +251,13 @@ def test_train_compare_promote_and_roll_back(data: Path, tmp_path: Path) -> None
     assert models(home, "compare", first, second)["sameData"] is True
     assert models(home, "promote", second) == {"live": second, "previous": first}
     assert models(home, "rollback") == {"live": first, "previous": None}
+
+
+def test_versions_may_live_behind_a_url(data: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/elsewhere"
+    made = run(
+        "--data", str(data), "--columns", COLUMNS, "--models", "ease", "--serve", "ease", "--registry", url, "--json"
+    )
+    assert made.exit_code == 0, made.stdout
+    assert models(tmp_path / "home", "list", "--registry", url)["live"] == json.loads(made.stdout)["version"]
+    assert models(tmp_path / "home", "list")["live"] is None

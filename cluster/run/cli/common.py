@@ -23,6 +23,9 @@ EXIT_NOT_RUNNING = 3
 
 DataDirectory = Annotated[Path, typer.Option("--data-dir", help="Which installation: its data directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")]
+RegistryPlace = Annotated[
+    str, typer.Option("--registry", help="A directory or fsspec URL of versions. [default: the installation's]")
+]
 SettingsFile = Annotated[Path | None, typer.Option("--config", help="The settings file. [default: ray_config.yaml]")]
 
 DEFAULT_DATA_DIRECTORY = Path(".flow")

@@ -10,6 +10,7 @@ from cluster.run.cli.common import (
     DEFAULT_DATA_DIRECTORY,
     AsJson,
     DataDirectory,
+    RegistryPlace,
     answers,
     print_json,
     reports_errors,
@@ -28,9 +29,11 @@ Version = Annotated[str, typer.Argument(help="A version, as `flow models list` n
 
 @app.command("list")
 @reports_errors
-def list_models(data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, as_json: AsJson = False) -> None:
+def list_models(
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, registry_place: RegistryPlace = "", as_json: AsJson = False
+) -> None:
     """Show every version, the newest first."""
-    registry = _registry(data_directory)
+    registry = _registry(data_directory, registry_place)
     pointer = registry.live()
     rows = [described(manifest, registry.state(manifest, pointer)) for manifest in registry.list()]
     if as_json:
@@ -56,9 +59,14 @@ def list_models(data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, as_json:
 
 @app.command("show")
 @reports_errors
-def show(version: Version, data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, as_json: AsJson = False) -> None:
+def show(
+    version: Version,
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    registry_place: RegistryPlace = "",
+    as_json: AsJson = False,
+) -> None:
     """Show all of one version, after its files were compared with their checksums."""
-    registry = _registry(data_directory)
+    registry = _registry(data_directory, registry_place)
     manifest, _ = registry.verified(version)
     found = described(manifest, registry.state(manifest, registry.live()))
     if as_json:
@@ -80,25 +88,36 @@ def show(version: Version, data_directory: DataDirectory = DEFAULT_DATA_DIRECTOR
 
 @app.command("promote")
 @reports_errors
-def promote(version: Version, data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, as_json: AsJson = False) -> None:
+def promote(
+    version: Version,
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    registry_place: RegistryPlace = "",
+    as_json: AsJson = False,
+) -> None:
     """Make a version live; replicas follow within seconds."""
-    _told(_registry(data_directory).promote(version), as_json=as_json)
+    _told(_registry(data_directory, registry_place).promote(version), as_json=as_json)
 
 
 @app.command("rollback")
 @reports_errors
-def rollback(data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, as_json: AsJson = False) -> None:
+def rollback(
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, registry_place: RegistryPlace = "", as_json: AsJson = False
+) -> None:
     """Make the version before the live one live again; once more goes back one further."""
-    _told(_registry(data_directory).rollback(), as_json=as_json)
+    _told(_registry(data_directory, registry_place).rollback(), as_json=as_json)
 
 
 @app.command("compare")
 @reports_errors
 def compare(
-    one: Version, other: Version, data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY, as_json: AsJson = False
+    one: Version,
+    other: Version,
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    registry_place: RegistryPlace = "",
+    as_json: AsJson = False,
 ) -> None:
     """Show the metrics of two versions side by side, and whether they were measured on the same data."""
-    registry = _registry(data_directory)
+    registry = _registry(data_directory, registry_place)
     manifests = [registry.manifest(version) for version in (one, other)]
     first, second = (manifest.metrics.get(manifest.kind, {}) for manifest in manifests)
     same_data = manifests[0].data_fingerprint == manifests[1].data_fingerprint
@@ -144,10 +163,10 @@ def described(manifest: "Manifest", state: str) -> dict[str, Any]:
     }
 
 
-def _registry(data_directory: "Path") -> "ModelRegistry":
+def _registry(data_directory: "Path", place: str) -> "ModelRegistry":
     from serve_apps.registry import ModelRegistry
 
-    return ModelRegistry(Installation(data_directory).models)
+    return ModelRegistry(place or Installation(data_directory).models)
 
 
 def _told(pointer: "Pointer", *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from cluster.run.cli.common import (
     DEFAULT_DATA_DIRECTORY,
     AsJson,
     DataDirectory,
+    RegistryPlace,
     answers,
     print_json,
     remarks,
@@ -57,6 +58,7 @@ def train(
         bool, typer.Option("--rank-groups", help="--data is pairs with prepared features: compare rankers by MAP.")
     ] = False,
     no_promote: Annotated[bool, typer.Option("--no-promote", help="Leave the live version as it is.")] = False,
+    registry_place: RegistryPlace = "",
     as_json: AsJson = False,
 ) -> None:
     """Train on what is stored (or on a file), compare with simple models, and go live if no worse than before."""
@@ -85,7 +87,7 @@ def train(
         if test is not None:
             raise FlowError(INVALID_REQUEST, "--test measures: use it with --dry-run.")
         run = Run(settings, serve=serve, promote=not no_promote)
-        outcome = asyncio.run(_train(Installation(data_directory), files, run, report))
+        outcome = asyncio.run(_train(Installation(data_directory), registry_place, files, run, report))
     _print_outcome(outcome, as_json=as_json)
 
 
@@ -149,7 +151,9 @@ def _print_outcome(outcome: "Outcome", *, as_json: bool) -> None:
     answers.print(f"{outcome.manifest.version} ({outcome.manifest.kind}) {state}. {outcome.reason}", markup=False)
 
 
-async def _train(installation: Installation, files: "Files | None", run: "Run", report: "Report") -> "Outcome":
+async def _train(
+    installation: Installation, place: str, files: "Files | None", run: "Run", report: "Report"
+) -> "Outcome":
     """On a file here; on what is stored as a job of the Ray that runs."""
     if files is not None:
         from serve_apps.registry import ModelRegistry
@@ -158,11 +162,13 @@ async def _train(installation: Installation, files: "Files | None", run: "Run", 
         from serve_apps.training.job import train_and_publish
 
         return await train_and_publish(
-            await open_files(files, Remarks()), ModelRegistry(installation.models), run, report
+            await open_files(files, Remarks()), ModelRegistry(place or installation.models), run, report
         )
     from cluster.run import attached, training_job
 
-    return await training_job.run(attached.attachment(installation), installation, run, report)
+    return await training_job.run(
+        attached.attachment(installation), place or str(installation.models.resolve()), run, report
+    )
 
 
 def _bars() -> Progress:
