@@ -42,8 +42,8 @@ class LiveSettings(BaseModel):
 class BuildArguments(LiveSettings):
     """The `args` of the application in `ray_config.yaml`. Relative paths are relative to where Serve's replicas run.
 
-    `models_dir` is a directory or an fsspec URL. Without it a replica reads the models of the installation it runs in, as
-    its environment names it.
+    `models_dir` is a directory or an fsspec URL. Without it a replica reads the models of the installation it runs in,
+    as its environment names it.
     """
 
     models_dir: Path | str | None = None
