@@ -1,13 +1,14 @@
 """Trains on what an installation stores, as a job of its Ray: for the command line and for the schedule.
 
-The command joins the running Ray as a driver of its own and leaves it when the job is over; the supervisor, which is in
+The command joins the running Ray as a driver of its own and leaves it when the job is over (it has prepared Ray's
+environment before it imports this); the supervisor, which is in
 it already, calls `submit` alone.
 """
 
 from typing import Any
 
 from cluster.kernel.clock import SystemClock
-from cluster.run import ray_environment, ray_runtime
+from cluster.run import ray_runtime
 from cluster.run.attached import Attachment
 from cluster.run.installation import Installation
 from serve_apps.registry import ModelRegistry
@@ -21,7 +22,6 @@ from storage.settings import StorageSettings
 async def run(found: Attachment, models: str, wanted: Run, progress: Progress) -> Outcome:
     """Raises FlowError: what the run raises, START_FAILED when Ray cannot be joined."""
     ray: dict[str, Any] = found.state["ray"]
-    ray_environment.prepare({}, own_cluster=bool(ray["local"]))
     with ray_runtime.joined(ray["address"], ray["namespace"]):
         return await submit(found.storage, models, wanted, progress)
 
@@ -33,7 +33,7 @@ async def submit(storage: StorageSettings, models: str, wanted: Run, progress: P
 
 def retraining(settings: RetrainingSettings, storage: StorageSettings, installation: Installation) -> Retraining:
     """The schedule of an installation, for its supervisor to run `watch` of."""
-    wanted = Run(rules=settings)
+    wanted = Run(rules=settings, at_least=settings.min_interactions)
     models = str(installation.models.resolve())
     return Retraining(
         settings,

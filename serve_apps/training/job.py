@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cluster.kernel.errors import MODEL_INVALID, FlowError
+from cluster.kernel.errors import MODEL_INVALID, TRAINING_DATA_INVALID, FlowError
 from serve_apps import model_files
 from serve_apps.data import Dataset, Limits, TrainingData, gather
 from serve_apps.evaluation import Metrics
@@ -100,6 +100,8 @@ class Run:
     rules: RetrainingSettings = field(default_factory=RetrainingSettings)
     serve: str = TWO_TOWER
     promote: bool = True
+    at_least: int = 1
+    """Fewer interactions are refused."""
 
 
 async def train(
@@ -124,8 +126,12 @@ async def train_and_publish(
     """Train, write the version into the registry and, unless told otherwise, make it live when the gate lets it."""
     report = progress or silent
     report(TrainingProgress("reading"))
+    wanted = run or Run()
     dataset = await gather(data)
-    return await asyncio.to_thread(_published, dataset, registry, run or Run(), report)
+    if len(dataset.interactions) < wanted.at_least:
+        found = f"{len(dataset.interactions):,} interactions, where {wanted.at_least:,} are asked for."
+        raise FlowError(TRAINING_DATA_INVALID, found)
+    return await asyncio.to_thread(_published, dataset, registry, wanted, report)
 
 
 def _published(dataset: Dataset, registry: ModelRegistry, run: Run, report: Progress) -> Outcome:

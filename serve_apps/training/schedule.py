@@ -45,6 +45,7 @@ class Retraining:
         self._run = run
         self._clock = clock
         self._sleep = sleep
+        self._first_ms = clock.now_ms() + round(settings.retry_hours * _HOUR_MS)
         self._not_before_ms = 0
         self._runs = {"done": 0, "failed": 0}
         self._last: str | None = None
@@ -59,14 +60,15 @@ class Retraining:
                 await self._sleep(min(wait_ms / 1000, LONGEST_SLEEP_S))
 
     async def due_ms(self) -> int:
-        """When the next run is due, as wall time: `every_hours` after the newest version, at once without one."""
+        """When the next run is due, as wall time: `every_hours` after the newest version. Without one it is
+        `retry_hours` after the start, which is busy enough as it is."""
         try:
             versions = await asyncio.to_thread(self._registry.list)
         except (FlowError, OSError) as error:
             self._put_off(f"The registry cannot be read: {error}")
             return self._not_before_ms
         newest = max((manifest.created_ms for manifest in versions), default=None)
-        due = 0 if newest is None else newest + round(self._settings.every_hours * _HOUR_MS)
+        due = self._first_ms if newest is None else newest + round(self._settings.every_hours * _HOUR_MS)
         return max(due, self._not_before_ms)
 
     async def run_once(self) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from serve_apps.evaluation import Metrics
+from cluster.kernel.errors import SETTINGS_INVALID, FlowError
+from serve_apps.evaluation import CUTOFFS, Metrics
 
 KINDS: Final = ("popularity", "item_knn", "ease", "als", "two_tower")
 
@@ -51,8 +52,9 @@ class TrainingSettings:
 class RetrainingSettings:
     """When models are made anew by themselves, and when a new one may take over.
 
-    `every_hours` 0 turns retraining off. A new model is promoted when each of `gate_metrics` is at least
-    `1 - gate_tolerance` times that of the live model's recipe on the same split.
+    `every_hours` 0 turns retraining off; a run that failed, or found fewer than `min_interactions`, is tried again
+    after `retry_hours`. A new model is promoted when each of `gate_metrics` is at least `1 - gate_tolerance` times that
+    of the live model on the same data and split.
     """
 
     every_hours: float = 168.0
@@ -60,6 +62,16 @@ class RetrainingSettings:
     min_interactions: int = 1_000
     gate_metrics: tuple[str, ...] = ("ndcg@10", "recall@20")
     gate_tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.every_hours < 0 or self.retry_hours <= 0 or self.min_interactions < 0:
+            problem = "training.every_hours and min_interactions must not be negative, retry_hours must be more than 0."
+            raise FlowError(SETTINGS_INVALID, problem)
+        known = {f"{name}@{cutoff}" for name in ("recall", "ndcg", "map") for cutoff in CUTOFFS} | {"mrr"}
+        if not self.gate_metrics or not set(self.gate_metrics) <= known or not 0 <= self.gate_tolerance < 1:
+            names = ", ".join(sorted(known))
+            problem = f"training.gate_metrics must be some of {names}, gate_tolerance from 0 to less than 1."
+            raise FlowError(SETTINGS_INVALID, problem)
 
 
 @dataclass(frozen=True, slots=True)

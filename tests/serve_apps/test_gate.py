@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.kernel.errors import FlowError
 from serve_apps.contracts import InteractionRow
 from serve_apps.registry import ModelRegistry
 from serve_apps.training.gate import verdict
@@ -96,3 +97,10 @@ async def test_too_little_to_measure_is_kept_as_a_candidate_once_something_is_li
     second = await train_and_publish(two_tastes(people=people), registry, GOOD)
     assert not second.promoted
     assert "Too little data" in second.reason
+
+
+async def test_less_than_asked_for_is_refused(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path)
+    with pytest.raises(FlowError, match="1,000 are asked for"):
+        await train_and_publish(two_tastes(), registry, Run(GOOD.settings, serve="ease", at_least=1_000))
+    assert registry.list() == ()

@@ -1,11 +1,12 @@
 """Retraining by schedule, on a clock that the test moves."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from cluster.kernel.clock import ManualClock
-from cluster.kernel.errors import UNAVAILABLE, FlowError
+from cluster.kernel.errors import SETTINGS_INVALID, UNAVAILABLE, FlowError
 from serve_apps.registry import Manifest
 from serve_apps.training.job import Outcome
 from serve_apps.training.schedule import LONGEST_SLEEP_S, Retraining
@@ -56,11 +57,11 @@ class World:
             await self.retraining.watch()
 
 
-async def test_once_at_first_and_then_once_a_week() -> None:
-    world = World(RetrainingSettings(), stop_after_s=3 * WEEK_S - 1)
+async def test_some_hours_after_the_start_and_then_once_a_week() -> None:
+    world = World(RetrainingSettings(retry_hours=6), stop_after_s=2 * WEEK_S + 6 * 3600 - 1)
     await world.watch()
-    assert world.runs == pytest.approx([0, WEEK_S, 2 * WEEK_S, 3 * WEEK_S], abs=2)
-    assert world.retraining.statistics()["done"] == 4
+    assert world.runs == pytest.approx([6 * 3600 + week * WEEK_S for week in range(3)], abs=2)
+    assert world.retraining.statistics()["done"] == 3
 
 
 async def test_a_restart_neither_forgets_nor_repeats() -> None:
@@ -73,10 +74,10 @@ async def test_a_restart_neither_forgets_nor_repeats() -> None:
 
 
 async def test_a_failed_run_is_told_and_tried_again_later() -> None:
-    world = World(RetrainingSettings(retry_hours=6), stop_after_s=12 * 3600 - 1)
+    world = World(RetrainingSettings(retry_hours=6), stop_after_s=18 * 3600 - 1)
     world.problem = FlowError(UNAVAILABLE, "MongoDB is away.")
     await world.watch()
-    assert world.runs == pytest.approx([0, 6 * 3600, 12 * 3600], abs=2)
+    assert world.runs == pytest.approx([6 * 3600, 12 * 3600, 18 * 3600], abs=2)
     assert world.retraining.statistics()["failed"] == 3
     assert world.retraining.statistics()["last"] == "MongoDB is away."
 
@@ -85,3 +86,13 @@ async def test_switched_off_it_ends_at_once() -> None:
     world = World(RetrainingSettings(every_hours=0), stop_after_s=0)
     await world.retraining.watch()
     assert world.runs == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"every_hours": -1}, {"retry_hours": 0}, {"gate_metrics": ()}, {"gate_metrics": ("hits",)}, {"gate_tolerance": 1}],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(FlowError) as caught:
+        RetrainingSettings(**wrong)
+    assert caught.value.kind is SETTINGS_INVALID

@@ -164,11 +164,14 @@ async def _train(
         return await train_and_publish(
             await open_files(files, Remarks()), ModelRegistry(place or installation.models), run, report
         )
-    from cluster.run import attached, training_job
+    from cluster.run import attached, ray_environment
 
-    return await training_job.run(
-        attached.attachment(installation), place or str(installation.models.resolve()), run, report
-    )
+    found = attached.attachment(installation)
+    # Before Ray is imported: it reads then how its own processes are to be spoken to.
+    ray_environment.prepare({}, own_cluster=bool(found.state["ray"]["local"]))
+    from cluster.run import training_job
+
+    return await training_job.run(found, place or str(installation.models.resolve()), run, report)
 
 
 def _bars() -> Progress:
@@ -180,6 +183,7 @@ def _bars() -> Progress:
         TimeElapsedColumn(),
         console=remarks,
         transient=True,
+        disable=not remarks.is_terminal,
     )
 
 
