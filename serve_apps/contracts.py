@@ -43,6 +43,16 @@ class RecommendationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     model_version: str
 
 
+class Exposure(msgspec.Struct, frozen=True, kw_only=True):
+    """A unit got a treatment of an experiment at `at_ms`. One a unit and version counts: the earliest."""
+
+    experiment: str
+    version: int
+    variation: str
+    unit: str
+    at_ms: int
+
+
 class Recommender(Protocol):
     """The model behind `ai_personalized`."""
 

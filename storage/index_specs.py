@@ -78,6 +78,7 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("events", "category", "datetime.start", "_id"),
     _index("events", "tags", "datetime.start", "_id"),
     _index("events", "datetime.end", "_id"),
+    _index("events", "updatedAt", "_id"),
     _index(
         "events",
         "source.platform",
@@ -95,6 +96,9 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("invitations", "event_id", "user_id", unique=True),
     _index("interactions", "user_id", "event_id", "action", "at_ms", unique=True),
     _index("interactions", "at_ms"),
+    _index("exposures", "experiment", "version", "unit", unique=True),
+    _index("blocks", "user_id", "blocked_id", unique=True),
+    _index("blocks", "blocked_id", "user_id"),
     # Groups and chat
     _index("groups", "location:2dsphere"),
     _index("groups", "category"),

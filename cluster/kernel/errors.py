@@ -114,6 +114,8 @@ CHANGE_REFUSED: Final = _row("change_refused", "The cluster cannot be changed th
 MODEL_NOT_FOUND: Final = _row("model_not_found", "There is no such model version.", http=404)
 MODEL_INVALID: Final = _row("model_invalid", "The model version is damaged or made by other code.", http=500)
 TRAINING_DATA_INVALID: Final = _row("training_data_invalid", "The data cannot be trained on.", http=400)
+EXPERIMENT_INVALID: Final = _row("experiment_invalid", "The experiment cannot run as it is written.", http=400)
+EXPERIMENT_CHANGED: Final = _row("experiment_changed", "A running experiment was changed.", http=409)
 
 
 class FlowError(Exception):
