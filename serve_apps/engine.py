@@ -1,25 +1,40 @@
 """What a replica answers with: one model version and the live events embedded by it, always changed together.
 
-Called by the Serve deployment; knows nothing of Ray or the disk. `use_model` and `use_events` build the next snapshot
-beside the current one and put it in place with one assignment, so an answer reads one snapshot from its first line to
-its last and never mixes versions. Both builders block and must be called from one thread at a time; `answer` may run
-beside them in another.
+Called by the Serve deployment; knows nothing of Ray or the disk. Every `use_` builds the next snapshot beside the
+current one and puts it in place with one assignment, so an answer reads one snapshot from its first line to its last
+and never mixes versions. The builders block and must be called from one thread at a time; answers may run beside them
+in another. Without a model the other sources answer, and every answer is marked a fallback.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from cluster.kernel.clock import Clock
-from cluster.kernel.errors import INVALID_REQUEST, UNAVAILABLE, FlowError
-from serve_apps.contracts import CatalogueEvent, ModelPerson, RecommendationAnswer, RecommendationRequest
+from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, UNAVAILABLE, FlowError
+from serve_apps.contracts import (
+    CatalogueEvent,
+    ModelPerson,
+    RecommendationAnswer,
+    RecommendationRequest,
+    Signals,
+    SimilarRequest,
+)
 from serve_apps.features import Features, content_digests, event_features, people_features
-from serve_apps.retrieval import CandidateIndex, Query, Vectors
+from serve_apps.pipeline import columns as event_columns
+from serve_apps.pipeline.columns import Columns
+from serve_apps.pipeline.pipeline import Pipeline, Snapshot
+from serve_apps.pipeline.rankers import DeepRanker
+from serve_apps.pipeline.similar import similar_events
+from serve_apps.retrieval import Vectors
 
-EMBEDDING_BATCH = 2_048
-MAX_LIMIT = 100
+EMBEDDING_BATCH: Final = 2_048
+MAX_LIMIT: Final = 100
+REBUILD_SHARE: Final = 0.25
+"""Once so large a part of the rows is closed, they are left behind by building anew."""
 
 
 class StoredVectors(NamedTuple):
@@ -48,29 +63,39 @@ class LoadedModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Snapshot:
-    model: LoadedModel
-    events: tuple[CatalogueEvent, ...]
-    vectors: Vectors
-    index: CandidateIndex
+class _Live:
+    """One snapshot and the model whose vectors it holds."""
+
+    snapshot: Snapshot
+    model: LoadedModel | None
+    digests: "np.ndarray[Any, np.dtype[np.uint32]]"
 
 
 class RecommendationEngine:
     """`catalogue_limit` bounds how many live events are held; the last of the catalogue's order are left out."""
 
-    def __init__(self, clock: Clock, catalogue_limit: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        catalogue_limit: int,
+        pipeline: Pipeline,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._catalogue_limit = catalogue_limit
-        self._events: tuple[CatalogueEvent, ...] | None = None
+        self._pipeline = pipeline
+        self._monotonic = monotonic
         self._model: LoadedModel | None = None
-        self._snapshot: _Snapshot | None = None
+        self._ranker: DeepRanker | None = None
+        self._signals = Signals()
+        self._live: _Live | None = None
         self._left_out = 0
+        self._dropped = 0
 
     @property
     def model_version(self) -> str | None:
         """The version that answers now; None while none can."""
-        snapshot = self._snapshot
-        return None if snapshot is None else snapshot.model.version
+        return None if self._live is None else self._live.snapshot.version
 
     @property
     def loaded_version(self) -> str | None:
@@ -78,102 +103,149 @@ class RecommendationEngine:
         model = self._model
         return None if model is None else model.version
 
-    def use_model(self, model: LoadedModel) -> None:
+    def use_model(self, model: LoadedModel, ranker: DeepRanker | None = None) -> None:
         """Answer with `model` from now on. When its vectors cannot be computed this raises, and nothing changes."""
-        if self._events is not None:
-            self._snapshot = _embedded(model, self._events)
-        self._model = model
+        live = self._live
+        if live is not None:
+            features = event_features(live.snapshot.columns.events)
+            vectors = self._embedded(model, features, content_digests(features), None)
+            snapshot = replace(live.snapshot, vectors=vectors, version=model.version, ranker=ranker)
+            self._live = _Live(snapshot, model, live.digests)
+        self._model, self._ranker = model, ranker
 
     def use_events(self, events: Sequence[CatalogueEvent]) -> None:
-        """Recommend from `events` from now on; only what is new or changed is embedded."""
+        """Recommend from `events` and no others from now on; only what is new or changed is embedded."""
         kept = tuple(events[: self._catalogue_limit])
         self._left_out = len(events) - len(kept)
-        if kept == self._events:
+        if self._live is not None and kept == self._live.snapshot.columns.events:
             return
+        features = event_features(kept)
+        digests = content_digests(features)
+        vectors = None
         if self._model is not None:
-            self._snapshot = _re_embedded(self._snapshot, self._model, kept)
-        self._events = kept
+            vectors = self._embedded(self._model, features, digests, self._live)
+        columns = event_columns.with_signals(event_columns.build(kept, features), self._signals)
+        self._put(columns, vectors, digests)
 
-    def answer(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationAnswer | FlowError]:
-        """One answer or error per request, in order; all of them from the same version."""
-        snapshot = self._snapshot
-        if snapshot is None:
-            what = "No model is live yet." if self._model is None else "The catalogue has not been read yet."
-            return [FlowError(UNAVAILABLE, what, retry_after_ms=1_000) for _ in requests]
+    def use_changes(self, events: Sequence[CatalogueEvent]) -> None:
+        """Take over events that are new or changed; those that are as they were cost nothing."""
+        live = self._live
+        if live is None:
+            return
+        columns = live.snapshot.columns
+        now_ms = self._clock.now_ms()
+        fresh = [event for event in events if _is_news(columns, event, now_ms)]
+        room = self._catalogue_limit - int(columns.is_open.sum())
+        if len(fresh) > room:
+            self._left_out += len(fresh) - room
+            fresh = fresh[: max(0, room)]
+        if not fresh:
+            return
+        if len(columns) - int(columns.is_open.sum()) > REBUILD_SHARE * max(len(columns), 1_000):
+            left = {event.event_id: event for event in (*columns.events, *fresh)}  # the last form of each
+            self.use_events([event for event in left.values() if event.end_ms > now_ms])
+            return
+        features = event_features(fresh)
+        added = content_digests(features)
+        vectors = live.snapshot.vectors
+        if self._model is not None and vectors is not None:
+            vectors = event_columns.grown(vectors, self._embedded(self._model, features, added, live))
+        self._put(event_columns.changed(columns, fresh, features), vectors, event_columns.grown(live.digests, added))
+
+    def use_signals(self, signals: Signals) -> None:
+        self._signals = signals
+        live = self._live
+        if live is not None:
+            columns = event_columns.with_signals(live.snapshot.columns, signals)
+            self._live = replace(live, snapshot=replace(live.snapshot, columns=columns))
+
+    def answer(
+        self, requests: Sequence[RecommendationRequest], until: float | None = None
+    ) -> list[RecommendationAnswer | FlowError]:
+        """One answer or error per request, in order; all of them from the same version. `until` is the monotonic second
+        by which they are to be there; without one, the shortest deadline counts from now."""
+        live = self._live
+        if live is None:
+            late = FlowError(UNAVAILABLE, "The catalogue has not been read yet.", retry_after_ms=1_000)
+            return [late for _ in requests]
         wrong = FlowError(INVALID_REQUEST, f"limit must be 1 to {MAX_LIMIT}.", fields=("limit",))
         answers: list[RecommendationAnswer | FlowError] = [wrong] * len(requests)
         valid = [row for row, request in enumerate(requests) if 1 <= request.limit <= MAX_LIMIT]
         if valid:
-            found = _search(snapshot, [requests[row] for row in valid], self._clock.now_ms())
+            asked = [requests[row] for row in valid]
+            if until is None:
+                until = self._monotonic() + min(request.deadline_ms for request in asked) / 1000
+            queries = None if live.model is None else _queries(live.model, asked)
+            found = self._pipeline.answer(live.snapshot, asked, queries, self._clock.now_ms(), until)
             for row, answer in zip(valid, found, strict=True):
                 answers[row] = answer
         return answers
 
+    def similar(self, request: SimilarRequest) -> RecommendationAnswer:
+        """Raises FlowError UNAVAILABLE, INVALID_REQUEST, EVENT_NOT_FOUND."""
+        live = self._live
+        if live is None:
+            raise FlowError(UNAVAILABLE, "The catalogue has not been read yet.", retry_after_ms=1_000)
+        if not 1 <= request.limit <= MAX_LIMIT:
+            raise FlowError(INVALID_REQUEST, f"limit must be 1 to {MAX_LIMIT}.", fields=("limit",))
+        if request.event_id not in live.snapshot.columns.row_of:
+            raise FlowError(EVENT_NOT_FOUND)
+        return similar_events(live.snapshot, request, self._clock.now_ms())
+
     def statistics(self) -> dict[str, Any]:
-        snapshot = self._snapshot
+        live = self._live
         return {
             "modelVersion": self.model_version,
-            "liveEvents": 0 if self._events is None else len(self._events),
+            "ranker": "linear" if self._ranker is None else "deep",
+            "liveEvents": 0 if live is None else int(live.snapshot.columns.is_open.sum()),
+            "rows": 0 if live is None else len(live.snapshot.columns),
             "leftOutEvents": self._left_out,
-            "candidates": 0 if snapshot is None else len(snapshot.index),
-            "candidatesDropped": 0 if snapshot is None else snapshot.index.dropped,
+            "candidatesDropped": self._dropped,
         }
 
+    def _put(self, columns: Columns, vectors: Vectors | None, digests: Any) -> None:
+        model = self._model if vectors is not None else None
+        version = None if model is None else model.version
+        ranker = None if model is None else self._ranker
+        self._live = _Live(Snapshot(columns, vectors, version, ranker), model, digests)
 
-def _search(snapshot: _Snapshot, requests: list[RecommendationRequest], now_ms: int) -> list[RecommendationAnswer]:
-    people = people_features(
-        [
-            ModelPerson(user_id=request.user_id, interests=request.interests, coordinates=request.coordinates)
-            for request in requests
-        ]
-    )
-    queries = [Query(request.limit, request.exclude_event_ids) for request in requests]
-    found = snapshot.index.search(queries, snapshot.model.embed_people(people), now_ms)
-    return [RecommendationAnswer(events=events, model_version=snapshot.model.version) for events in found]
-
-
-def _embedded(model: LoadedModel, events: tuple[CatalogueEvent, ...]) -> _Snapshot:
-    """Every event's vector, from the version's own file where the event's content is what training saw."""
-    features = event_features(events)
-    digests = content_digests(features)
-    stored = model.stored
-    vectors = np.zeros((len(events), stored.vectors.shape[1]), np.float32)
-    missing = []
-    for row, event in enumerate(events):
-        known = stored.rows.get(event.event_id)
-        if known is not None and stored.digests[known] == digests[row]:
-            vectors[row] = stored.vectors[known]
-        else:
-            missing.append(row)
-    _embed_rows(model, features, missing, vectors)
-    return _Snapshot(model, events, vectors, CandidateIndex(events, vectors))
-
-
-def _re_embedded(before: _Snapshot | None, model: LoadedModel, events: tuple[CatalogueEvent, ...]) -> _Snapshot:
-    """Like `_embedded`, taking the vectors of unchanged events from the snapshot before."""
-    if before is None or before.model is not model:
-        return _embedded(model, events)
-    rows_before = {event.event_id: row for row, event in enumerate(before.events)}
-    vectors = np.zeros((len(events), before.vectors.shape[1]), np.float32)
-    missing = []
-    for row, event in enumerate(events):
-        known = rows_before.get(event.event_id)
-        if known is not None and _content(before.events[known]) == _content(event):
-            vectors[row] = before.vectors[known]
-        else:
-            missing.append(row)
-    changed = [events[row] for row in missing]
-    fresh = np.zeros((len(changed), vectors.shape[1]), np.float32)
-    _embed_rows(model, event_features(changed), list(range(len(changed))), fresh)
-    vectors[missing] = fresh
-    return _Snapshot(model, events, vectors, CandidateIndex(events, vectors))
+    def _embedded(self, model: LoadedModel, features: Features, digests: Any, before: _Live | None) -> Vectors:
+        """A vector for each row: from the snapshot before or the version's own file where the content is the same."""
+        stored = model.stored
+        vectors = np.zeros((len(features.ids), stored.vectors.shape[1]), np.float32)
+        kept = before if before is not None and before.model is model else None
+        missing = []
+        for row, event_id in enumerate(features.ids):
+            known = None if kept is None else kept.snapshot.columns.row_of.get(event_id)
+            if kept is not None and known is not None and kept.digests[known] == digests[row]:
+                assert kept.snapshot.vectors is not None
+                vectors[row] = kept.snapshot.vectors[known]
+                continue
+            known = stored.rows.get(event_id)
+            if known is not None and stored.digests[known] == digests[row]:
+                vectors[row] = stored.vectors[known]
+            else:
+                missing.append(row)
+        for start in range(0, len(missing), EMBEDDING_BATCH):
+            batch = missing[start : start + EMBEDDING_BATCH]
+            vectors[batch] = model.embed_events(features.take(batch))
+        wrong = ~np.isfinite(vectors.sum(axis=1))
+        vectors[wrong] = 0.0  # the other sources may still propose it
+        self._dropped = int(wrong.sum()) if before is None else self._dropped + int(wrong.sum())
+        return vectors
 
 
-def _content(event: CatalogueEvent) -> tuple[Any, ...]:
-    return (event.title, event.category, event.tags, event.coordinates)
+def _is_news(columns: Columns, event: CatalogueEvent, now_ms: int) -> bool:
+    """Whether taking it over changes anything: a live event in another form, or a known one that is to be closed."""
+    row = columns.row_of.get(event.event_id)
+    if row is None:
+        return event.end_ms > now_ms and event.is_public
+    return columns.events[row] != event
 
 
-def _embed_rows(model: LoadedModel, features: Features, rows: list[int], vectors: Vectors) -> None:
-    for start in range(0, len(rows), EMBEDDING_BATCH):
-        batch = rows[start : start + EMBEDDING_BATCH]
-        vectors[batch] = model.embed_events(features.take(batch))
+def _queries(model: LoadedModel, requests: Sequence[RecommendationRequest]) -> Vectors:
+    people = [
+        ModelPerson(user_id=request.user_id, interests=request.interests, coordinates=request.coordinates)
+        for request in requests
+    ]
+    return np.nan_to_num(model.embed_people(people_features(people)), posinf=0.0, neginf=0.0)

@@ -1,9 +1,11 @@
 """Keeps an engine fresh: follows the registry's live pointer and the catalogue, and survives either being wrong.
 
-Owned by a replica. Two loops, started by `start`, run until `stop`: one looks at the pointer and loads what it names in
-a thread of its own, one reads the catalogue. A version that cannot be loaded is refused, told in `statistics` and not
-tried again for a while; what answered before goes on answering. When nothing answers yet, the version before the live
-one is tried instead. A loop that ends is a bug: `failure` tells it, and the replica reports itself sick.
+Owned by a replica. Three loops, started by `start`, run until `stop`: one looks at the pointer and loads what it names
+in a thread of its own, one follows the catalogue, one what people do. The catalogue is read whole at first and now and
+then, which finds what was deleted, and in between only what changed. A version that cannot be loaded is refused, told
+in `statistics` and not tried again for a while; what answered before goes on answering. When nothing answers yet, the
+version before the live one is tried instead. A loop that ends is a bug: `failure` tells it, and the replica reports
+itself sick.
 """
 
 import asyncio
@@ -16,12 +18,15 @@ from typing import Any, Final, TypeVar
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import FlowError
 from cluster.kernel.tasks import TaskOwner
-from serve_apps.contracts import Catalogue, CatalogueEvent
+from serve_apps.contracts import Catalogue, CatalogueChanges
 from serve_apps.engine import LoadedModel, RecommendationEngine
+from serve_apps.pipeline.rankers import DeepRanker
 from serve_apps.registry import ModelRegistry, Pointer
 
 _log = logging.getLogger("flow.recommender")
 
+WHOLE_SECONDS: Final = 600.0
+"""How often the whole catalogue is read, where changes can be told in between."""
 REFUSED_SECONDS: Final = 30.0
 """How long a refused version is left alone while the pointer still names it."""
 _REFRESH_SHARE: Final = 10
@@ -35,7 +40,8 @@ class Periods:
     """Seconds between two looks."""
 
     pointer: float = 1.0
-    catalogue: float = 3.0
+    catalogue: float = 1.0
+    signals: float = 10.0
 
 
 class ModelWatch:
@@ -45,7 +51,7 @@ class ModelWatch:
         self,
         engine: RecommendationEngine,
         registry: ModelRegistry,
-        load: Callable[[str], LoadedModel],
+        load: Callable[[str], tuple[LoadedModel, DeepRanker | None]],
         open_catalogue: Callable[[], Awaitable[Catalogue]],
         clock: Clock,
         periods: Periods,
@@ -56,17 +62,21 @@ class ModelWatch:
         self._open_catalogue = open_catalogue
         self._clock = clock
         self.periods = periods
-        self._tasks = TaskOwner("recommender", limit=2, on_failure=self._failed)
+        self._tasks = TaskOwner("recommender", limit=3, on_failure=self._failed)
         # One thread, because the engine's snapshots are built one at a time.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow-model")
         self._refused: dict[str, tuple[float, str]] = {}
         self._catalogue: Catalogue | None = None
         self._catalogue_problem: str | None = None
+        self._opening = asyncio.Lock()
+        self._cursor_ms: int | None = None
+        self._read_whole_at = 0.0
         self.failure: BaseException | None = None
 
     def start(self) -> None:
         _ = self._tasks.start("pointer", self._follow_pointer())
         _ = self._tasks.start("catalogue", self._follow_catalogue())
+        _ = self._tasks.start("signals", self._follow_signals())
 
     async def stop(self) -> None:
         await self._tasks.stop()
@@ -94,12 +104,12 @@ class ModelWatch:
         self._forget_others(pointer)
 
     async def look_at_catalogue(self) -> float:
-        """Read the live events and embed what is new; returns the seconds of work that it took."""
+        """Take over what is new among the live events; returns the seconds of work that it took."""
         started = self._clock.monotonic()
         try:
-            if self._catalogue is None:
-                self._catalogue = await self._open_catalogue()
-            events = await self._catalogue.live_events(self._clock.now_ms())
+            catalogue = await self._opened()
+            changes = await self._changes(catalogue)
+            events = None if changes is not None else await catalogue.live_events(self._clock.now_ms())
         except FlowError as error:
             if self._catalogue_problem is None:
                 _log.warning("the catalogue cannot be read; the last one stays: %s", error.message)
@@ -108,11 +118,43 @@ class ModelWatch:
         self._catalogue_problem = None
         read = self._clock.monotonic() - started
         # Without the time in between: the thread may be loading a model, which is no cost of the catalogue's.
-        return read + await self._in_thread(lambda: self._use(events))
+        if changes is not None:
+            worked = await self._in_thread(lambda: self._timed(lambda: self._engine.use_changes(changes.events)))
+            self._cursor_ms = changes.cursor_ms
+            return read + worked
+        assert events is not None
+        return read + await self._in_thread(lambda: self._timed(lambda: self._engine.use_events(events)))
 
-    def _use(self, events: list[CatalogueEvent]) -> float:
+    async def look_at_signals(self) -> float:
+        """Take over what people did; returns the seconds of work that it took."""
         started = self._clock.monotonic()
-        self._engine.use_events(events)
+        try:
+            signals = await (await self._opened()).signals(self._clock.now_ms())
+        except FlowError:
+            return 0.0  # told by the other loop
+        await self._in_thread(lambda: self._engine.use_signals(signals))
+        return self._clock.monotonic() - started
+
+    async def _opened(self) -> Catalogue:
+        async with self._opening:
+            if self._catalogue is None:
+                self._catalogue = await self._open_catalogue()
+            return self._catalogue
+
+    async def _changes(self, catalogue: Catalogue) -> CatalogueChanges | None:
+        """None when everything is to be read: at first, now and then, and where changes cannot be told."""
+        now = self._clock.monotonic()
+        changes = None
+        if self._cursor_ms is not None and now < self._read_whole_at:
+            changes = await catalogue.changes(self._cursor_ms)
+        if changes is None:
+            self._cursor_ms = self._clock.now_ms()
+            self._read_whole_at = now + WHOLE_SECONDS
+        return changes
+
+    def _timed(self, work: Callable[[], None]) -> float:
+        started = self._clock.monotonic()
+        work()
         return self._clock.monotonic() - started
 
     def _wanted(self, pointer: Pointer | None) -> list[str]:
@@ -128,7 +170,7 @@ class ModelWatch:
 
     async def _try(self, version: str) -> bool:
         try:
-            await self._in_thread(lambda: self._engine.use_model(self._load(version)))
+            await self._in_thread(lambda: self._engine.use_model(*self._load(version)))
         except (FlowError, OSError) as error:
             self._refuse(version, str(error))
             return False
@@ -155,6 +197,11 @@ class ModelWatch:
         while True:
             worked = await self.look_at_catalogue()
             await asyncio.sleep(max(self.periods.catalogue, worked * (_REFRESH_SHARE - 1)))
+
+    async def _follow_signals(self) -> None:
+        while True:
+            worked = await self.look_at_signals()
+            await asyncio.sleep(max(self.periods.signals, worked * (_REFRESH_SHARE - 1)))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,15 +1,17 @@
 """The Ray Serve application `recommender`: what `ray_config.yaml` imports as `serve_apps.recommender:build`.
 
-A replica answers `recommend` in batches from a `RecommendationEngine` and lets a `ModelWatch` keep it fresh; it owns
-both and the thread in which answers are computed. It promises a reply to every request, an error being a reply too, and
-that a new version takes over without a request being refused. It imports TensorFlow only once there is a model to load.
+A replica answers requests in batches from a `RecommendationEngine` and a `Matching`, and lets a `ModelWatch` keep them
+fresh; it owns them and the thread in which answers are computed. It promises a reply to every request, an error being a
+reply too, and that a new version takes over without a request being refused. It imports TensorFlow only once there is a
+model to load.
 """
 
 import asyncio
 import gc
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,15 +21,33 @@ from ray.serve import Application, Deployment
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INVALID_REQUEST, FlowError
 from serve_apps import model_files
-from serve_apps.contracts import RecommendationAnswer, RecommendationReply, RecommendationRequest
+from serve_apps.contracts import (
+    MatchRequest,
+    RecommendationReply,
+    RecommendationRequest,
+    SimilarRequest,
+)
 from serve_apps.engine import LoadedModel, RecommendationEngine
+from serve_apps.experiments import definition
+from serve_apps.guarded import Guarded
+from serve_apps.matchmaking.compatibility import CompatibilityMatcher
+from serve_apps.matchmaking.matching import Matching
 from serve_apps.model_watch import ModelWatch, Periods
+from serve_apps.pipeline.pipeline import Pipeline
+from serve_apps.pipeline.plugins import Plugins
+from serve_apps.pipeline.ranker_files import read_ranker
+from serve_apps.pipeline.rankers import DeepRanker
+from serve_apps.pipeline.settings import PipelineSettings
 from serve_apps.registry import ModelRegistry
 from serve_apps.wiring import models_directory, open_catalogue
 
-MAX_BATCH = 32
-BATCH_WAIT_SECONDS = 0.002
-MAX_REQUEST_BYTES = 256 * 1024
+MAX_BATCH: Final = 32
+MAX_REQUEST_BYTES: Final = 256 * 1024
+_COMPUTING_SHARE: Final = 0.8
+"""The part of a deadline that may be spent computing; the rest is for the way back."""
+
+Request = RecommendationRequest | SimilarRequest | MatchRequest
+R = TypeVar("R", bound=Request)
 
 
 class LiveSettings(BaseModel):
@@ -36,7 +56,9 @@ class LiveSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pointer_seconds: float = Field(1.0, ge=0.05, le=60)
-    catalogue_seconds: float = Field(3.0, ge=0.05, le=3600)
+    catalogue_seconds: float = Field(1.0, ge=0.05, le=3600)
+    signals_seconds: float = Field(10.0, ge=0.05, le=3600)
+    experiments: list[dict[str, Any]] = []
 
 
 class BuildArguments(LiveSettings):
@@ -51,6 +73,7 @@ class BuildArguments(LiveSettings):
     catalogue_file: Path | None = None
     catalogue_limit: int = Field(200_000, ge=1, le=1_000_000)
     threads: int = Field(1, ge=1, le=64)
+    pipeline: PipelineSettings = PipelineSettings()
 
 
 class Replica:
@@ -59,59 +82,104 @@ class Replica:
     def __init__(self, arguments: dict[str, Any]) -> None:
         self._arguments = BuildArguments.model_validate(arguments)
         self._clock = SystemClock()
-        self._decoder = msgspec.msgpack.Decoder(RecommendationRequest)
         self._encoder = msgspec.msgpack.Encoder()
         self._registry = ModelRegistry(models_directory(self._arguments.models_dir), self._arguments.model_name)
-        self._engine = RecommendationEngine(self._clock, self._arguments.catalogue_limit)
+        settings = self._arguments.pipeline
+        self._guard = Guarded()
+        plugins = Plugins(settings.plugins, self._guard)
+        self._pipeline = Pipeline(settings, plugins, definition.parse(self._arguments.experiments))
+        self._engine = RecommendationEngine(self._clock, self._arguments.catalogue_limit, self._pipeline)
+        self._matching = Matching(CompatibilityMatcher(settings.matching), plugins.matcher, self._guard)
         self._answering = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow-answer")
         self._watch: ModelWatch | None = None
-        self._periods = Periods(self._arguments.pointer_seconds, self._arguments.catalogue_seconds)
+        self._periods = Periods(
+            self._arguments.pointer_seconds, self._arguments.catalogue_seconds, self._arguments.signals_seconds
+        )
 
-    async def recommend(self, request: bytes) -> bytes:
-        """A msgpack RecommendationRequest to a msgpack RecommendationReply."""
-        reply: bytes = await self._batched((request, self._clock.monotonic()))
-        return reply
+    async def recommend(self, requests: list[bytes]) -> list[bytes]:
+        """msgpack RecommendationRequests to msgpack RecommendationReplies, in order; at most `MAX_BATCH`."""
+        return await self._answered(requests, RecommendationRequest, self._recommended)
 
-    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)
-    async def _batched(self, waiting: list[tuple[bytes, float]]) -> list[bytes]:
-        return await self.answer_all(waiting)
+    async def similar(self, requests: list[bytes]) -> list[bytes]:
+        """The same for SimilarRequests."""
+        return await self._answered(requests, SimilarRequest, lambda asked, _: [self._similar(one) for one in asked])
 
-    async def answer_all(self, waiting: list[tuple[bytes, float]]) -> list[bytes]:
-        """Replies in the order of `waiting`, which pairs each request with the monotonic second of its arrival."""
+    async def match(self, requests: list[bytes]) -> list[bytes]:
+        """The same for MatchRequests."""
+        return await self._answered(requests, MatchRequest, lambda asked, _: [self._matched(one) for one in asked])
+
+    async def _answered(
+        self,
+        requests: list[bytes],
+        kind: type[R],
+        compute: Callable[[Sequence[R], float], list[RecommendationReply]],
+    ) -> list[bytes]:
+        """A reply to each; those that nobody waits for any longer when their turn comes are saved the work."""
+        arrived = self._clock.monotonic()
+        if len(requests) > MAX_BATCH:
+            refusal = _refused(FlowError(INVALID_REQUEST, f"At most {MAX_BATCH} requests are answered at once."))
+            return [self._encoder.encode(refusal) for _ in requests]
+        decoder = msgspec.msgpack.Decoder(kind)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._answering, lambda: self._compute(requests, decoder, arrived, compute)
+        )
+
+    def _compute(
+        self,
+        requests: list[bytes],
+        decoder: "msgspec.msgpack.Decoder[R]",
+        arrived: float,
+        compute: Callable[[Sequence[R], float], list[RecommendationReply]],
+    ) -> list[bytes]:
         now = self._clock.monotonic()
-        read = [self._read(request, arrived, now) for request, arrived in waiting]
-        requests = [one for one in read if isinstance(one, RecommendationRequest)]
-        answers = iter(await asyncio.get_running_loop().run_in_executor(self._answering, self._engine.answer, requests))
-        return [self._reply(one if isinstance(one, FlowError) else next(answers)) for one in read]
+        read = [_read(request, decoder, now - arrived) for request in requests]
+        asked = [one for one in read if not isinstance(one, FlowError)]
+        found: list[RecommendationReply] = []
+        if asked:
+            until = arrived + min(one.deadline_ms for one in asked) / 1000 * _COMPUTING_SHARE
+            found = compute(asked, until)
+        replies = iter(found)
+        return [self._encoder.encode(_refused(one) if isinstance(one, FlowError) else next(replies)) for one in read]
 
-    def _read(self, request: bytes, arrived: float, now: float) -> RecommendationRequest | FlowError:
-        if len(request) > MAX_REQUEST_BYTES:
-            return FlowError(INVALID_REQUEST, "The request is too large.")
+    def _recommended(self, asked: Sequence[RecommendationRequest], until: float) -> list[RecommendationReply]:
+        answers = self._engine.answer(asked, until)
+        return [_refused(one) if isinstance(one, FlowError) else RecommendationReply(answer=one) for one in answers]
+
+    def _similar(self, request: SimilarRequest) -> RecommendationReply:
         try:
-            decoded = self._decoder.decode(request)
-        except msgspec.MsgspecError as error:
-            return FlowError(INVALID_REQUEST, str(error))
-        if arrived + decoded.deadline_ms / 1000 <= now:
-            # Nobody waits for it any longer: its part of the work is saved.
-            return FlowError(DEADLINE_EXCEEDED, "The recommendation waited past its deadline.")
-        return decoded
+            return RecommendationReply(answer=self._engine.similar(request))
+        except FlowError as error:
+            return _refused(error)
 
-    def _reply(self, answer: RecommendationAnswer | FlowError) -> bytes:
-        if isinstance(answer, FlowError):
-            return self._encoder.encode(RecommendationReply(error=answer.to_wire()))
-        return self._encoder.encode(RecommendationReply(answer=answer))
+    def _matched(self, request: MatchRequest) -> RecommendationReply:
+        try:
+            return RecommendationReply(matches=self._matching.answer(request))
+        except FlowError as error:
+            return _refused(error)
 
     async def status(self) -> dict[str, Any]:
         """{"live", "modelVersion", ...}: what answers, what is refused and why."""
         version = self._engine.model_version
         watch = {} if self._watch is None else self._watch.statistics()
-        return {"live": version is not None, "modelVersion": version, **self._engine.statistics(), **watch}
+        return {
+            "live": version is not None,
+            "modelVersion": version,
+            **self._engine.statistics(),
+            **watch,
+            "plugins": self._guard.statistics(),
+            "experiments": [experiment.key for experiment in self._pipeline.experiments],
+        }
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Serve calls this before the first request, and again whenever `user_config` changes."""
+        """Serve calls this before the first request, and again whenever `user_config` changes.
+
+        Raises for experiments that cannot run; the ones before stay.
+        """
         changed = LiveSettings.model_validate(user_config).model_dump(exclude_unset=True)
         settings = self._arguments.model_copy(update=changed)
+        self._pipeline.experiments = definition.parse(settings.experiments)
         self._periods.pointer, self._periods.catalogue = settings.pointer_seconds, settings.catalogue_seconds
+        self._periods.signals = settings.signals_seconds
         self._ensure_watching()
 
     async def check_health(self) -> None:
@@ -125,6 +193,7 @@ class Replica:
         if self._watch is not None:
             await self._watch.stop()
         self._answering.shutdown(wait=False, cancel_futures=True)
+        self._guard.stop()
 
     def _ensure_watching(self) -> ModelWatch:
         """The loops start here and not in `__init__`, which runs outside the replica's event loop."""
@@ -140,16 +209,34 @@ class Replica:
             self._watch.start()
         return self._watch
 
-    def _load(self, version: str) -> LoadedModel:
-        model = model_files.load(*self._registry.verified(version), self._arguments.threads)
+    def _load(self, version: str) -> tuple[LoadedModel, DeepRanker | None]:
+        manifest, directory = self._registry.verified(version)
+        model = model_files.load(manifest, directory, self._arguments.threads)
+        ranker = read_ranker(directory)
         gc.collect()  # loading leaves cycles that hold the files' bytes
-        return model
+        return model, ranker
+
+
+def _read(request: bytes, decoder: "msgspec.msgpack.Decoder[R]", waited: float) -> R | FlowError:
+    if len(request) > MAX_REQUEST_BYTES:
+        return FlowError(INVALID_REQUEST, "The request is too large.")
+    try:
+        decoded = decoder.decode(request)
+    except msgspec.MsgspecError as error:
+        return FlowError(INVALID_REQUEST, str(error))
+    if decoded.deadline_ms / 1000 <= waited:
+        return FlowError(DEADLINE_EXCEEDED, "The recommendation waited past its deadline.")
+    return decoded
+
+
+def _refused(error: FlowError) -> RecommendationReply:
+    return RecommendationReply(error=error.to_wire())
 
 
 Recommender: Final[Deployment] = serve.deployment(
     name="Recommender",
-    max_ongoing_requests=4 * MAX_BATCH,
-    max_queued_requests=4 * MAX_BATCH,
+    max_ongoing_requests=8,
+    max_queued_requests=64,
     ray_actor_options={"num_cpus": 0},
     graceful_shutdown_timeout_s=5,
     user_config={},

@@ -11,7 +11,7 @@ import msgspec
 
 from cluster.kernel import environment
 from cluster.kernel.errors import SETTINGS_INVALID, UNAVAILABLE, FlowError
-from serve_apps.contracts import Catalogue, CatalogueEvent
+from serve_apps.contracts import Catalogue, CatalogueChanges, CatalogueEvent, Signals
 
 URI_VARIABLE = "FLOW_MONGODB_URI"
 DATABASE_VARIABLE = "FLOW_MONGODB_DATABASE"
@@ -56,6 +56,14 @@ class FileCatalogue:
         except (OSError, msgspec.MsgspecError) as error:
             raise FlowError(UNAVAILABLE, f"The catalogue {self._path} cannot be read: {error}") from error
         return sorted((event for event in events if event.end_ms > now_ms), key=lambda event: event.end_ms)
+
+    async def changes(self, since_ms: int) -> CatalogueChanges | None:
+        """A file does not tell."""
+        return None
+
+    async def signals(self, now_ms: int) -> Signals:
+        """Nobody does anything in a file."""
+        return Signals()
 
     async def close(self) -> None:
         """Holds nothing open between calls."""

@@ -1,4 +1,5 @@
-"""The catalogue: every event that is not over, as the recommender reads it. It is the recommender's Catalogue port.
+"""The catalogue: every event that is not over, as the recommender reads it, and what changes in it. It is the
+recommender's Catalogue port.
 
 Used inside the recommender's replicas, which rank these events and no others. Bounded at 100,000 events, the soonest to
 end first; only what a model may know of an event is read.
@@ -6,13 +7,19 @@ end first; only what a model may know of an event is read.
 
 from typing import Any, Final
 
-from serve_apps.contracts import CatalogueEvent
+from serve_apps.contracts import CatalogueChanges, CatalogueEvent, Signals
 from storage.client import Database
 from storage.dates import to_date, to_ms
+from storage.going_counts import GoingCounts
+from storage.recommendation_queries import RecommendationQueries
 from storage.settings import StorageSettings
 
 MOST_EVENTS: Final = 100_000
 PAGE_ROWS: Final = 5_000
+MOST_CHANGES: Final = 5_000
+MOST_TRENDING: Final = 400
+OVERLAP_MS: Final = 10_000
+"""Changes are read again for as long as a write may take to become visible after it took its time."""
 
 EVENT_FIELDS: Final[dict[str, int]] = {
     "title": 1,
@@ -22,6 +29,10 @@ EVENT_FIELDS: Final[dict[str, int]] = {
     "datetime.start": 1,
     "datetime.end": 1,
     "visibility": 1,
+    "organizer.id": 1,
+    "pricing": 1,
+    "capacity.max": 1,
+    "createdAt": 1,
 }
 
 
@@ -29,6 +40,8 @@ class MongoCatalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._events = database.collection("events")
+        self._queries = RecommendationQueries(database)
+        self._going = GoingCounts(database)
 
     async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
         found: list[CatalogueEvent] = []
@@ -44,6 +57,22 @@ class MongoCatalogue:
                 break
         await pages.aclose()
         return found[:MOST_EVENTS]
+
+    async def changes(self, since_ms: int) -> CatalogueChanges | None:
+        rows = await self._events.find(
+            {"updatedAt": {"$gte": to_date(since_ms - OVERLAP_MS)}},
+            projection={**EVENT_FIELDS, "updatedAt": 1},
+            sort=[("updatedAt", 1), ("_id", 1)],
+            limit=MOST_CHANGES,
+        )
+        if len(rows) == MOST_CHANGES:
+            return None  # an import, most likely: reading everything is quicker
+        newest = max((to_ms(row["updatedAt"]) for row in rows), default=since_ms)
+        return CatalogueChanges(events=tuple(catalogue_event(row) for row in rows), cursor_ms=max(since_ms, newest))
+
+    async def signals(self, now_ms: int) -> Signals:
+        trending = await self._queries.trending(now_ms, MOST_TRENDING)
+        return Signals(trending=tuple(trending), going=await self._going.counts())
 
     async def close(self) -> None:
         await self._database.close()
@@ -73,4 +102,12 @@ def catalogue_event(row: dict[str, Any]) -> CatalogueEvent:
         start_ms=to_ms(row["datetime"]["start"]),
         end_ms=to_ms(row["datetime"]["end"]),
         is_public=row["visibility"] == "public",
+        organizer_id=(row.get("organizer") or {}).get("id") or "",
+        price=_price(row.get("pricing") or {}),
+        capacity=(row.get("capacity") or {}).get("max"),
+        published_ms=to_ms(row["createdAt"]) if "createdAt" in row else 0,
     )
+
+
+def _price(pricing: dict[str, Any]) -> float:
+    return float(pricing.get("amount") or 0.0) if pricing.get("type") != "free" else 0.0

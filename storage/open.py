@@ -8,12 +8,14 @@ settings, never in a hang. Redis that is away does not stop it.
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import START_FAILED, UNAVAILABLE, FlowError
 from storage.analytics import MongoAnalytics
+from storage.blocks import MongoBlocks
 from storage.cache import Cache
 from storage.chat_log import MongoChatLog
 from storage.client import Database
 from storage.cluster_state import MongoViewStore
 from storage.devices import MongoDevices
 from storage.events import MongoEvents
+from storage.experiments import MongoExperiments
 from storage.friendships import MongoFriendships
 from storage.groups import MongoGroups
 from storage.indexes import ensure_indexes
@@ -23,6 +25,7 @@ from storage.memberships import MongoMemberships
 from storage.migrations import migrate
 from storage.notifications import MongoNotifications
 from storage.outbox import MongoOutbox
+from storage.people_to_meet import PeopleToMeet
 from storage.recommendation_queries import RecommendationQueries
 from storage.redis_client import RedisClient
 from storage.refresh_tokens import RefreshTokens
@@ -57,6 +60,9 @@ class Storage:
             database, clock, ttl_ms=settings.refresh_token_ttl_ms, grace_ms=settings.refresh_grace_ms
         )
         self.interactions = MongoInteractions(database)
+        self.experiments = MongoExperiments(database)
+        self.blocks = MongoBlocks(database)
+        self.people_to_meet = PeopleToMeet(database)
         self.recommendations = RecommendationQueries(database)
         self.view_store = MongoViewStore(database)
 

@@ -12,6 +12,7 @@ from cluster.kernel.tasks import TaskOwner
 from realtime.http import (
     attendance,
     auth,
+    blocks,
     devices,
     documentation,
     events,
@@ -21,6 +22,7 @@ from realtime.http import (
     invitations,
     messages,
     notifications,
+    people,
     recommendations,
     rooms,
     users,
@@ -52,6 +54,7 @@ class HttpApi:
             *users.OPERATIONS,
             *devices.OPERATIONS,
             *friends.OPERATIONS,
+            *blocks.OPERATIONS,
             *events.operations(self._announcements),
             *attendance.OPERATIONS,
             *invitations.OPERATIONS,
@@ -60,6 +63,7 @@ class HttpApi:
             *notifications.OPERATIONS,
             *interactions.OPERATIONS,
             *recommendations.operations(self._context),
+            *people.OPERATIONS,
             *health.operations(self._context),
         )
 

@@ -73,20 +73,20 @@ class Experiment(_Part):
     """
 
     key: str = Field(pattern=_KEY)
-    version: int = Field(1, ge=1)
+    version: int = Field(default=1, ge=1)
     unit: Literal["user"] = "user"
     variations: tuple[Variation, ...] = Field(min_length=2, max_length=16)
-    coverage: float = Field(1.0, ge=0.0, le=1.0)
-    salt: str | None = Field(None, min_length=1, max_length=64)
+    coverage: float = Field(default=1.0, ge=0.0, le=1.0)
+    salt: str | None = Field(default=None, min_length=1, max_length=64)
     hash_version: Literal[1, 2] = 2
     namespace: Namespace | None = None
-    targeting: tuple[Condition, ...] = Field((), max_length=16)
+    targeting: tuple[Condition, ...] = Field(default=(), max_length=16)
     start: AwareDatetime | None = None
     stop: AwareDatetime | None = None
     enabled: bool = True
-    testers: tuple[str, ...] = Field((), max_length=1_000)
+    testers: tuple[str, ...] = Field(default=(), max_length=1_000)
     primary: Metric
-    guardrails: tuple[Metric, ...] = Field((), max_length=16)
+    guardrails: tuple[Metric, ...] = Field(default=(), max_length=16)
 
     @model_validator(mode="after")
     def _together(self) -> "Experiment":

@@ -12,7 +12,14 @@ import msgspec
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.ids import Key
-from serve_apps.contracts import RecommendationAnswer, RecommendationRequest, ScoredEvent
+from serve_apps.contracts import (
+    Match,
+    MatchAnswer,
+    MatchRequest,
+    RecommendationAnswer,
+    RecommendationRequest,
+    ScoredEvent,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -76,6 +83,7 @@ class ScriptedRecommender:
         self.error: BaseException | None = None
         self.is_late = False
         self.requests: list[RecommendationRequest] = []
+        self.matches: list[MatchRequest] = []
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         self.requests.append(request)
@@ -85,6 +93,15 @@ class ScriptedRecommender:
             raise self.error
         events = tuple(ScoredEvent(event_id, score) for event_id, score in self.events)
         return RecommendationAnswer(events=events, model_version="2026-01-01")
+
+    async def match(self, request: MatchRequest) -> MatchAnswer:
+        """The fewer interests told, the better: an order anybody can check by hand."""
+        self.matches.append(request)
+        if self.error is not None:
+            raise self.error
+        scored = [Match(user_id=one.user_id, score=1 / (1 + len(one.interests))) for one in request.others]
+        scored.sort(key=lambda match: -match.score)
+        return MatchAnswer(matches=tuple(scored[: request.limit]), matcher="scripted")
 
     async def status(self) -> dict[str, Any]:
         return {"live": True, "modelVersion": "2026-01-01"}

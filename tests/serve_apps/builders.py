@@ -3,10 +3,17 @@
 import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from cluster.kernel.clock import Clock
 from serve_apps.contracts import CatalogueEvent, InteractionRow, ModelPerson
+from serve_apps.engine import RecommendationEngine
+from serve_apps.guarded import Guarded
+from serve_apps.pipeline.pipeline import Pipeline
+from serve_apps.pipeline.plugins import Plugins
+from serve_apps.pipeline.settings import PipelineSettings, Plugin
 
 TASTES = ("jazz", "python")
 START_MS = 1_700_000_000_000
@@ -28,6 +35,14 @@ def event(event_id: str, tag: str = "jazz", *, end_ms: int = FAR_MS, is_public: 
 
 def events_of_two_tastes(count: int) -> list[CatalogueEvent]:
     return [event(f"{taste}-{number}", taste) for taste in TASTES for number in range(count // 2)]
+
+
+def engine_with(
+    clock: Clock, catalogue_limit: int = 10_000, *, plugins: Sequence[Plugin] = (), **settings: Any
+) -> RecommendationEngine:
+    """An engine with a pipeline of its own; `settings` are the pipeline's."""
+    chosen = PipelineSettings(plugins=tuple(plugins), **settings)
+    return RecommendationEngine(clock, catalogue_limit, Pipeline(chosen, Plugins(chosen.plugins, Guarded())))
 
 
 class ListedData:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INVALID_REQUEST, OVERLOADED, UNAVAILABLE, ErrorKind, FlowError
-from serve_apps.client import ServeRecommender
+from serve_apps.client import BATCH, CALLS, ServeRecommender
 from serve_apps.contracts import RecommendationAnswer, RecommendationReply, RecommendationRequest, ScoredEvent
 
 ANSWER = RecommendationAnswer(events=(ScoredEvent("e", 0.5),), model_version="v1")
@@ -38,25 +39,35 @@ class Application:
         self.result = msgspec.msgpack.encode(RecommendationReply(answer=ANSWER)) if result is None else result
         self.calls: list[Call] = []
         self.requests: list[RecommendationRequest] = []
+        self.sizes: list[int] = []
 
-    def recommend(self, request: bytes) -> Call:
-        self.requests.append(msgspec.msgpack.decode(request, type=RecommendationRequest))
-        return self._call()
+    def ask(self, method: str, requests: list[bytes]) -> Call:
+        assert method == "recommend"
+        self.requests += [msgspec.msgpack.decode(request, type=RecommendationRequest) for request in requests]
+        self.sizes.append(len(requests))
+        return self._call(len(requests))
 
     def status(self) -> Call:
-        return self._call()
+        return self._call(None)
 
-    def _call(self) -> Call:
+    def _call(self, count: int | None) -> Call:
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if isinstance(self.result, BaseException):
             outcome.set_exception(self.result)
         elif self.result is not NEVER:
-            outcome.set_result(self.result)
+            outcome.set_result(self.result if count is None else [self.result] * count)
         self.calls.append(Call(outcome))
         return self.calls[-1]
 
 
 NEVER = object()
+GOOD = msgspec.msgpack.encode(RecommendationReply(answer=ANSWER))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 - nothing to wait on but the loop itself
+            await asyncio.sleep(0)
 
 
 def request(deadline_ms: int = 5_000) -> RecommendationRequest:
@@ -82,8 +93,9 @@ async def test_an_answer_that_never_comes_is_given_up_and_cancelled() -> None:
     application = Application(NEVER)
     client = ServeRecommender(lambda: application)
     await refused(client, DEADLINE_EXCEEDED, deadline_ms=10)
-    assert application.calls[0].cancelled
+    await until(lambda: application.calls[0].cancelled)
     assert client.statistics()["late"] == 1
+    assert client.statistics()["failuresInARow"] == 1
     assert client.statistics()["outstanding"] == 0
 
 
@@ -151,12 +163,10 @@ async def test_no_more_than_the_limit_are_outstanding() -> None:
     application = Application(NEVER)
     client = ServeRecommender(lambda: application, max_outstanding=2)
     waiting = [asyncio.ensure_future(client.recommend(request())) for _ in range(2)]
-    async with asyncio.timeout(10):
-        while len(application.calls) < 2:  # noqa: ASYNC110 - nothing to wait on but the loop itself
-            await asyncio.sleep(0)
+    await until(lambda: sum(application.sizes) == 2)
     await refused(client, OVERLOADED)
-    for call in application.calls:
-        call.outcome.set_result(msgspec.msgpack.encode(RecommendationReply(answer=ANSWER)))
+    for call, size in zip(application.calls, application.sizes, strict=True):
+        call.outcome.set_result([GOOD] * size)
     assert await asyncio.gather(*waiting) == [ANSWER] * 2
     assert client.statistics()["outstanding"] == 0
 
@@ -179,16 +189,69 @@ async def test_cancelling_the_caller_cancels_the_call_and_is_no_failure() -> Non
     application = Application(NEVER)
     client = ServeRecommender(lambda: application)
     asking = asyncio.ensure_future(client.recommend(request()))
-    async with asyncio.timeout(10):
-        while not application.calls:  # noqa: ASYNC110 - nothing to wait on but the loop itself
-            await asyncio.sleep(0)
+    await until(lambda: bool(application.calls))
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert application.calls[0].cancelled
+    await until(lambda: application.calls[0].cancelled)
     assert client.statistics() == client.statistics() | {"outstanding": 0, "failuresInARow": 0}
 
 
 async def test_status_is_what_the_replica_says() -> None:
     client = ServeRecommender(lambda: Application({"live": True, "modelVersion": "v1"}))
     assert await client.status() == {"live": True, "modelVersion": "v1"}
+
+
+async def test_whoever_comes_while_calls_are_under_way_leaves_together() -> None:
+    application = Application(NEVER)
+    client = ServeRecommender(lambda: application)
+    first = [asyncio.ensure_future(client.recommend(request())) for _ in range(1)]
+    await until(lambda: len(application.calls) == 1)
+    for _ in range(CALLS - 1):
+        first.append(asyncio.ensure_future(client.recommend(request())))
+        await until(lambda: len(application.calls) == len(first))
+    later = [asyncio.ensure_future(client.recommend(request())) for _ in range(BATCH + 3)]
+    await until(lambda: client.statistics()["waiting"] == len(later))
+    assert len(application.calls) == CALLS
+    application.result = GOOD
+    application.calls[0].outcome.set_result([GOOD])
+    assert await asyncio.gather(*later) == [ANSWER] * len(later)
+    assert application.sizes == [1] * CALLS + [BATCH, 3]
+    for call in application.calls[1:CALLS]:
+        call.outcome.set_result([GOOD])
+    assert await asyncio.gather(*first) == [ANSWER] * CALLS
+
+
+async def test_being_late_while_others_are_answered_is_no_failure() -> None:
+    """A busy replica is not one that is away: the breaker stays shut at saturation."""
+    application = Application(NEVER)
+    client = ServeRecommender(lambda: application)
+    for _ in range(5):
+        slow = asyncio.ensure_future(refused(client, DEADLINE_EXCEEDED, deadline_ms=30))
+        await until(lambda: client.statistics()["outstanding"] == 1)
+        await until(lambda: len(application.calls) % 2 == 1)
+        application.result = GOOD
+        assert await client.recommend(request()) == ANSWER
+        application.result = NEVER
+        await slow
+        await until(lambda: application.calls[-2].cancelled)
+    assert client.statistics()["failuresInARow"] == 0
+
+
+@pytest.mark.parametrize("reply", [[], [b""], None, [GOOD, GOOD]])
+async def test_replies_of_another_form_are_refused(reply: object) -> None:
+    application = Application(NEVER)
+    client = ServeRecommender(lambda: application)
+    asking = asyncio.ensure_future(refused(client, UNAVAILABLE))
+    await until(lambda: bool(application.calls))
+    application.calls[0].outcome.set_result(reply)
+    await asking
+
+
+async def test_closing_tells_whoever_waits() -> None:
+    application = Application(NEVER)
+    client = ServeRecommender(lambda: application)
+    asking = [asyncio.ensure_future(refused(client, UNAVAILABLE)) for _ in range(CALLS * BATCH + 2)]
+    await until(lambda: client.statistics()["outstanding"] == len(asking))
+    await client.close()
+    await asyncio.gather(*asking)

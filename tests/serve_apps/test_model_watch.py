@@ -9,11 +9,11 @@ import pytest
 
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import MODEL_INVALID, UNAVAILABLE, FlowError
-from serve_apps.contracts import CatalogueEvent
-from serve_apps.engine import LoadedModel, RecommendationEngine
-from serve_apps.model_watch import REFUSED_SECONDS, ModelWatch, Periods
+from serve_apps.contracts import CatalogueChanges, CatalogueEvent, ScoredEvent, Signals
+from serve_apps.engine import LoadedModel
+from serve_apps.model_watch import REFUSED_SECONDS, WHOLE_SECONDS, ModelWatch, Periods
 from serve_apps.registry import ModelRegistry
-from tests.serve_apps.builders import event
+from tests.serve_apps.builders import engine_with, event
 from tests.serve_apps.toy_model import ToyModel
 
 
@@ -23,21 +23,23 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock()
         self.registry = ModelRegistry(directory, clock=self.clock)
-        self.engine = RecommendationEngine(self.clock, catalogue_limit=100)
+        self.engine = engine_with(self.clock, 100)
+        self.changed: list[CatalogueEvent] | None = None
+        self.signal = Signals()
         self.events: list[CatalogueEvent] | None = [event("a")]
         self.loads: list[str] = []
         self.watch = ModelWatch(
-            self.engine, self.registry, self._load, self._open_catalogue, self.clock, Periods(0.001, 0.001)
+            self.engine, self.registry, self._load, self._open_catalogue, self.clock, Periods(0.001, 0.001, 0.001)
         )
 
-    def _load(self, version: str) -> LoadedModel:
+    def _load(self, version: str) -> tuple[LoadedModel, None]:
         self.loads.append(version)
         manifest, directory = self.registry.verified(version)
         if (directory / "weights").read_bytes() == b"unloadable":
             raise FlowError(MODEL_INVALID, "cannot be loaded")
         model = ToyModel(len(self.loads))
         model.version = manifest.version
-        return model
+        return model, None
 
     async def _open_catalogue(self) -> "World":
         if self.events is None:
@@ -48,6 +50,16 @@ class World:
         if self.events is None:
             raise FlowError(UNAVAILABLE, "the database went away")
         return self.events
+
+    async def changes(self, since_ms: int) -> CatalogueChanges | None:
+        if self.changed is None:
+            return None
+        return CatalogueChanges(events=tuple(self.changed), cursor_ms=since_ms + 1)
+
+    async def signals(self, now_ms: int) -> Signals:
+        if self.events is None:
+            raise FlowError(UNAVAILABLE)
+        return self.signal
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -148,7 +160,7 @@ async def test_a_catalogue_that_is_away_at_first_and_later(world: World) -> None
     assert world.watch.statistics()["catalogueProblem"] is None
     world.events = None
     await world.watch.look_at_catalogue()
-    assert world.engine.statistics()["candidates"] == 1
+    assert world.engine.statistics()["liveEvents"] == 1
 
 
 async def test_waiting_for_a_model_to_load_is_no_cost_of_the_catalogue(world: World) -> None:
@@ -157,7 +169,7 @@ async def test_waiting_for_a_model_to_load_is_no_cost_of_the_catalogue(world: Wo
     begun, release = threading.Event(), threading.Event()
     load = world.watch._load
 
-    def slow(version: str) -> LoadedModel:
+    def slow(version: str) -> tuple[LoadedModel, None]:
         begun.set()
         assert release.wait(30)
         world.clock.advance(60)
@@ -173,7 +185,7 @@ async def test_waiting_for_a_model_to_load_is_no_cost_of_the_catalogue(world: Wo
     release.set()
     await loading
     assert await looking == 0.0
-    assert world.engine.statistics()["candidates"] == 1
+    assert world.engine.statistics()["liveEvents"] == 1
 
 
 async def test_a_loop_that_ends_is_told(world: World) -> None:
@@ -188,3 +200,27 @@ async def test_a_loop_that_ends_is_told(world: World) -> None:
             await asyncio.sleep(0)
     await watch.stop()
     assert isinstance(watch.failure, ZeroDivisionError)
+
+
+async def test_between_two_whole_readings_only_what_changed_is_read(world: World) -> None:
+    await world.watch.look_at_catalogue()
+    world.events, world.changed = [event("never read")], [event("b")]
+    await world.watch.look_at_catalogue()
+    assert world.engine.statistics()["liveEvents"] == 2
+    world.changed = None  # it cannot be told: everything is read again
+    await world.watch.look_at_catalogue()
+    assert world.engine.statistics()["liveEvents"] == 1
+    world.events, world.changed = [event("a"), event("b"), event("c")], []
+    world.clock.advance(WHOLE_SECONDS)
+    await world.watch.look_at_catalogue()
+    assert world.engine.statistics()["liveEvents"] == 3
+
+
+async def test_what_people_do_is_taken_over_and_its_absence_survived(world: World) -> None:
+    await world.watch.look_at_catalogue()
+    world.signal = Signals(trending=(ScoredEvent("a", 2.0),), going={"a": 3, "gone": 9})
+    await world.watch.look_at_signals()
+    assert world.engine._live is not None
+    assert world.engine._live.snapshot.columns.going.tolist() == [3]
+    world.events = None
+    assert await world.watch.look_at_signals() == 0.0

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INVALID_REQUEST, UNAVAILABLE, ErrorKind
 from serve_apps.contracts import RecommendationReply, RecommendationRequest
 from serve_apps.recommender import MAX_REQUEST_BYTES, BuildArguments, Replica, build
@@ -24,9 +23,8 @@ async def replica(tmp_path: Path) -> AsyncIterator[Replica]:
 
 
 async def refusals(replica: Replica, *requests: bytes) -> list[dict[str, object]]:
-    arrived = SystemClock().monotonic()
     errors = []
-    for content in await replica.answer_all([(request, arrived) for request in requests]):
+    for content in await replica.recommend(list(requests)):
         reply = msgspec.msgpack.decode(content, type=RecommendationReply)
         assert reply.answer is None
         assert reply.error is not None

@@ -1,0 +1,99 @@
+"""From scores to a list: freshness, business rules, diversity and organizer caps, in this order. Pure NumPy.
+
+Used by the pipeline for one person at a time. Diversity is maximal marginal relevance (Carbonell & Goldstein 1998) over
+the events' vectors, or over their topics where there is no model: each next event is the one whose score, less
+`diversity` times its likeness to the most alike above it, is highest. It promises no row twice, `limit` rows while
+there are that many, and never more of one organizer than the cap while anybody else is left.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from serve_apps.contracts import CatalogueEvent
+from serve_apps.pipeline.columns import Columns, Floats, Rows
+from serve_apps.pipeline.settings import PipelineSettings, Rule
+
+WEEK_MS: Final = 7 * 24 * 3_600_000
+LOOKED_AT: Final = 100
+"""Diversity is weighed among so many of the best; the rest follow by score."""
+
+
+def adjusted(scores: Floats, columns: Columns, rows: Rows, now_ms: int, settings: PipelineSettings) -> Floats:
+    """Scores put on one scale (mean 0, spread 1), with freshness and rules; -inf for what a rule leaves out."""
+    spread = float(scores.std())
+    result: Floats = (scores - scores.mean()) / (spread if spread > 1e-6 else 1.0)
+    if settings.freshness:
+        age = np.maximum(0, now_ms - columns.published_ms[rows]) / WEEK_MS
+        result = result + np.where(columns.published_ms[rows] > 0, settings.freshness * 0.5**age, 0.0)
+    for rule in settings.rules:
+        hit = np.fromiter((_hits(rule, columns.events[row]) for row in rows.tolist()), bool, rows.size)
+        change = {"boost": rule.boost, "pin": 100.0, "exclude": -np.inf}[rule.action]
+        result = np.where(hit, result + change, result)
+    return result.astype(np.float32)
+
+
+def _hits(rule: Rule, event: CatalogueEvent) -> bool:
+    return (
+        (not rule.categories or event.category in rule.categories)
+        and (not rule.tags or not set(rule.tags).isdisjoint(event.tags))
+        and (not rule.organizer_ids or event.organizer_id in rule.organizer_ids)
+        and (rule.free is None or (event.price <= 0) == rule.free)
+    )
+
+
+def order(
+    scores: Floats, likeness: Floats, organizers: npt.NDArray[np.int32], limit: int, diversity: float, cap: int
+) -> list[int]:
+    """Places of `scores`, best first; `likeness` is square, 0 to 1, and what scores -inf is left out."""
+    left = scores > -np.inf
+    nearest = np.zeros(scores.size, np.float32)
+    counts: dict[int, int] = {}
+    chosen: list[int] = []
+    held_back: list[int] = []
+    for _ in range(int(left.sum())):
+        if len(chosen) >= limit:
+            break
+        value = np.where(left, scores - diversity * nearest, -np.inf)
+        best = int(value.argmax())
+        left[best] = False
+        owner = int(organizers[best])
+        if owner >= 0 and counts.get(owner, 0) >= cap:
+            held_back.append(best)
+            continue
+        counts[owner] = counts.get(owner, 0) + 1
+        chosen.append(best)
+        np.maximum(nearest, likeness[best], out=nearest)
+    return chosen + held_back[: max(0, limit - len(chosen))]
+
+
+def likeness_of(vectors: Floats | None, topics: npt.NDArray[np.int32]) -> Floats:
+    """How alike each two are, 0 to 1: by the angle of their vectors, else by shared topics."""
+    if vectors is not None:
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = vectors / np.where(lengths > 0, lengths, 1.0)
+        angles: Floats = np.clip(unit @ unit.T, 0.0, 1.0)
+        return angles
+    shared = np.zeros((len(topics), len(topics)), np.float32)
+    for column in range(min(4, topics.shape[1])):
+        same = (topics[:, column, np.newaxis, np.newaxis] == topics[np.newaxis, :, :4]).any(axis=2)
+        shared += same & (topics[:, column] > 0)[:, np.newaxis]
+    shares: Floats = np.clip(shared / 4.0, 0.0, 1.0).astype(np.float32)
+    return shares
+
+
+def arranged(
+    columns: Columns, vectors: Floats | None, rows: Rows, scores: Floats, limit: int, settings: PipelineSettings
+) -> Sequence[int]:
+    """Places in `rows` in the order in which they are shown."""
+    ranked = np.lexsort((rows, -scores))
+    ranked = ranked[scores[ranked] > -np.inf]
+    looked = ranked[: max(LOOKED_AT, limit)]
+    chosen_rows = rows[looked]
+    near = likeness_of(None if vectors is None else vectors[chosen_rows], columns.topics[chosen_rows])
+    places = order(
+        scores[looked], near, columns.organizer[chosen_rows], limit, settings.diversity, settings.per_organizer
+    )
+    return [int(looked[place]) for place in places]

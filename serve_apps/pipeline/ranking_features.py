@@ -1,0 +1,168 @@
+"""What a ranker sees of a person and an event: the same code for training and for serving.
+
+Pure NumPy. `feature_matrix` is called by the pipeline for candidates and by `ranking_examples` for what people did; a
+test compares the two. Every value is finite: what is not known is 0, and a column beside it says so.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from serve_apps.contracts import ModelPerson, RecommendationRequest
+from serve_apps.features import people_features
+from serve_apps.geography import distances_km
+from serve_apps.pipeline.columns import Columns, Floats, Rows
+
+RANKING_FEATURES_VERSION: Final = 1
+
+NAMES: Final = (
+    "tower",  # the two towers' score, squashed to -1..1
+    "alike",  # likeness to what was liked before, squashed to -1..1
+    "topics",  # shared topics, as a share of the fewer
+    "distance",  # log(1 + km) / 5
+    "has_distance",
+    "hours_to_start",  # log(1 + hours) / 8
+    "starts_today",
+    "weekend",
+    "evening",
+    "friends_going",  # log(1 + friends) / 3
+    "price",  # log(1 + price) / 6
+    "is_free",
+    "price_against_usual",  # log ratio to what the person's events cost, -1..1
+    "trend",  # 0..1
+    "going",  # log(1 + people) / 6
+    "fullness",  # 0..1
+    "freshness",  # halves every week since it was published
+    "history_topics",  # shared topics with what was liked before, by weight
+    "knows_organizer",
+    "has_history",
+)
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+MOST_HISTORY: Final = 50
+_LIKED: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What a person's past says, boiled down once a request."""
+
+    topics: npt.NDArray[np.int32]
+    past_topics: npt.NDArray[np.int32]
+    past_weights: Floats
+    usual_price: float | None
+    organizers: npt.NDArray[np.int32]
+    liked_rows: Rows
+
+
+def taste(request: RecommendationRequest, columns: Columns) -> Taste:
+    """Events of the history that are no longer in the catalogue say nothing."""
+    person = ModelPerson(user_id=request.user_id, interests=request.interests, coordinates=request.coordinates)
+    own = people_features([person]).topics[0]
+    liked = [
+        (row, acted.weight)
+        for acted in request.history[:MOST_HISTORY]
+        if acted.weight >= _LIKED and (row := columns.row_of.get(acted.event_id)) is not None
+    ]
+    rows = np.array([row for row, _ in liked], np.int64)
+    weights = np.array([weight for _, weight in liked], np.float32)
+    topics = columns.topics[rows]
+    flat, repeated = topics.ravel(), np.repeat(weights, topics.shape[1])
+    names, inverse = np.unique(flat[flat > 0], return_inverse=True)
+    sums = np.bincount(inverse, repeated[flat > 0], names.size).astype(np.float32)
+    prices = columns.price[rows]
+    return Taste(
+        topics=own[own > 0],
+        past_topics=names.astype(np.int32),
+        past_weights=sums / max(float(weights.sum()), 1e-9),
+        usual_price=float(prices.mean()) if rows.size else None,
+        organizers=np.unique(columns.organizer[rows][columns.organizer[rows] >= 0]),
+        liked_rows=rows,
+    )
+
+
+def feature_matrix(
+    request: RecommendationRequest,
+    known: Taste,
+    columns: Columns,
+    rows: Rows,
+    tower: Floats,
+    alike: Floats,
+    now_ms: int,
+) -> Floats:
+    """One row of `NAMES` for each of `rows`; `tower` and `alike` are their scores, 0 where there is no model."""
+    topics = columns.topics[rows]
+    hours = np.maximum(0.0, (columns.start_ms[rows] - now_ms) / HOUR_MS)
+    distance, has_distance = _distances(request, columns, rows)
+    start_day = columns.start_ms[rows] // DAY_MS
+    hour_of_day = columns.start_ms[rows] % DAY_MS / HOUR_MS
+    price = np.nan_to_num(columns.price[rows])
+    capacity = columns.capacity[rows]
+    going = columns.going[rows]
+    age_weeks = np.maximum(0.0, (now_ms - columns.published_ms[rows]) / (7 * DAY_MS))
+    matrix = np.stack(
+        (
+            np.tanh(np.nan_to_num(tower) / 4.0),
+            np.tanh(np.nan_to_num(alike) / 4.0),
+            _share(topics, known.topics),
+            np.log1p(distance) / 5.0,
+            has_distance,
+            np.log1p(hours) / 8.0,
+            hours < 24.0,
+            (start_day + 4) % 7 >= 5,  # 1 January 1970 was a Thursday
+            (hour_of_day >= 17.0) | (hour_of_day < 2.0),
+            np.log1p(_friends(request, columns, rows)) / 3.0,
+            np.log1p(price) / 6.0,
+            price <= 0.0,
+            np.zeros(rows.size)
+            if known.usual_price is None
+            else np.tanh(np.log1p(price) - np.log1p(known.usual_price)),
+            columns.trend[rows],
+            np.log1p(going) / 6.0,
+            np.where(capacity > 0, np.clip(going / np.maximum(capacity, 1), 0.0, 1.0), 0.0),
+            np.where(columns.published_ms[rows] > 0, 0.5**age_weeks, 0.0),
+            _weighted(topics, known),
+            np.isin(columns.organizer[rows], known.organizers),
+            np.full(rows.size, known.liked_rows.size > 0),
+        ),
+        axis=1,
+    )
+    return np.nan_to_num(matrix.astype(np.float32), posinf=0.0, neginf=0.0)
+
+
+def _distances(request: RecommendationRequest, columns: Columns, rows: Rows) -> tuple[npt.NDArray[np.float64], ...]:
+    if request.coordinates is None:
+        return np.zeros(rows.size), np.zeros(rows.size)
+    distances = distances_km(request.coordinates, columns.longitude[rows], columns.latitude[rows])
+    is_known = np.isfinite(distances)
+    return np.where(is_known, distances, 0.0), is_known.astype(np.float64)
+
+
+def _friends(request: RecommendationRequest, columns: Columns, rows: Rows) -> npt.NDArray[np.float64]:
+    counts = {one.event_id: one.count for one in request.friends_going}
+    if not counts:
+        return np.zeros(rows.size)
+    return np.array([counts.get(columns.events[row].event_id, 0) for row in rows.tolist()], np.float64)
+
+
+def _share(topics: npt.NDArray[np.int32], own: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    if own.size == 0:
+        return np.zeros(len(topics))
+    shared = (np.isin(topics, own) & (topics > 0)).sum(axis=1)
+    fewer = np.minimum(np.maximum((topics > 0).sum(axis=1), 1), own.size)
+    shares: npt.NDArray[np.float64] = np.minimum(1.0, shared / fewer)
+    return shares
+
+
+def _weighted(topics: npt.NDArray[np.int32], known: Taste) -> npt.NDArray[np.float64]:
+    if known.past_topics.size == 0:
+        return np.zeros(len(topics))
+    places = np.searchsorted(known.past_topics, topics)
+    places = np.minimum(places, known.past_topics.size - 1)
+    hit = known.past_topics[places] == topics
+    counts = np.maximum((topics > 0).sum(axis=1), 1)
+    sums: npt.NDArray[np.float64] = np.where(hit, known.past_weights[places], 0.0).sum(axis=1) / counts
+    return sums

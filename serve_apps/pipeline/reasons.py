@@ -1,0 +1,75 @@
+"""Why an event is recommended, in sentences a person can read. Pure; at most two a person and event.
+
+The first that hold, from the most personal to the least: friends who go, something liked before that it is like, an
+interest it matches, how near it is, that many go, that it is new.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from serve_apps.contracts import CatalogueEvent, RecommendationRequest
+from serve_apps.geography import distance_km
+from serve_apps.pipeline.columns import Columns
+from serve_apps.pipeline.ranking_features import Taste
+
+MOST: Final = 2
+_NEAR_KM: Final = 10.0
+_TRENDS: Final = 0.3
+_NEW_MS: Final = 2 * 24 * 3_600_000
+_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def reasons(
+    request: RecommendationRequest,
+    known: Taste,
+    columns: Columns,
+    row: int,
+    sources: frozenset[str],
+    now_ms: int,
+) -> tuple[str, ...]:
+    event = columns.events[row]
+    found = [
+        _friends(request, event),
+        _liked(known, columns, row, sources),
+        _interest(request, event),
+        _near(request, event),
+        "Many people are talking about it." if columns.trend[row] >= _TRENDS else None,
+        "It is new." if event.published_ms > 0 and now_ms - event.published_ms < _NEW_MS else None,
+    ]
+    return tuple(one for one in found if one is not None)[:MOST]
+
+
+def _friends(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
+    count = next((one.count for one in request.friends_going if one.event_id == event.event_id), 0)
+    if count <= 0:
+        return None
+    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
+    return f"{number.capitalize()} {'friend goes' if count == 1 else 'friends go'}."
+
+
+def _liked(known: Taste, columns: Columns, row: int, sources: frozenset[str]) -> str | None:
+    if known.liked_rows.size == 0:
+        return None
+    topics = columns.topics[row]
+    shared = (np.isin(columns.topics[known.liked_rows], topics[topics > 0])).sum(axis=1)
+    best = int(shared.argmax())
+    if shared[best] == 0 and "collaborative" not in sources:
+        return None
+    title = columns.events[int(known.liked_rows[best])].title
+    return f"Because you liked {title}." if shared[best] > 0 and title else "People with your taste like it."
+
+
+def _interest(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
+    topics = {event.category.casefold(), *(tag.casefold() for tag in event.tags)}
+    match = next((interest for interest in request.interests if interest.casefold() in topics), None)
+    return None if match is None else f"You are interested in {match}."
+
+
+def _near(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
+    if request.coordinates is None or event.coordinates is None:
+        return None
+    kilometres = distance_km(request.coordinates, event.coordinates)
+    if kilometres > _NEAR_KM:
+        return None
+    return "It is round the corner." if kilometres < 1 else f"It is {kilometres:.0f} km away."
