@@ -140,6 +140,7 @@ class Edge:
             deliveries=self._deliveries,
             pids=PidSigner(self._settings.tokens.secret, self._settings.tokens.previous_secret),
             resuming=asyncio.Semaphore(self._settings.limits.max_rooms_resuming),
+            acted=storage.user_features.acted,
         )
         self._revocations = Revocations(storage.refresh_tokens, self._sockets, self._tasks)
         self._deliveries.intercept(REVOKED, self._revocations.hear)

@@ -95,6 +95,7 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("rsvps", "owed.until_ms", partial=_OWED),
     _index("invitations", "event_id", "user_id", unique=True),
     _index("interactions", "user_id", "event_id", "action", "at_ms", unique=True),
+    _index("interactions", "user_id", "-at_ms"),
     _index("interactions", "at_ms"),
     _index("exposures", "experiment", "version", "unit", unique=True),
     _index("blocks", "user_id", "blocked_id", unique=True),

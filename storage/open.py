@@ -32,6 +32,7 @@ from storage.refresh_tokens import RefreshTokens
 from storage.rooms import Rooms
 from storage.rsvps import MongoRsvpLedger
 from storage.settings import StorageSettings
+from storage.user_features import UserFeatures
 from storage.users import MongoUsers
 
 __all__ = ["Storage", "StorageSettings", "open_storage"]
@@ -64,6 +65,7 @@ class Storage:
         self.blocks = MongoBlocks(database)
         self.people_to_meet = PeopleToMeet(database)
         self.recommendations = RecommendationQueries(database)
+        self.user_features = UserFeatures(database, cache)
         self.view_store = MongoViewStore(database)
 
     async def ping(self) -> None:
@@ -72,6 +74,7 @@ class Storage:
 
     async def close(self) -> None:
         """Safe to call twice."""
+        await self.user_features.close()
         await self.cache.close()
         await self._database.close()
 

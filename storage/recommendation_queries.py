@@ -10,7 +10,7 @@ from typing import Any, Final
 from serve_apps.contracts import ACTION_WEIGHTS, ScoredEvent
 from storage.bounds import page_limit
 from storage.client import Database
-from storage.dates import to_date
+from storage.dates import to_date, to_ms
 from storage.event_filters import EventFilters
 from storage.friendships import MongoFriendships
 
@@ -99,6 +99,25 @@ class RecommendationQueries:
         ]
         rows = await self._rsvps.aggregate(pipeline, limit=_CANDIDATES)
         return await self._live(rows, now_ms, limit, exclude)
+
+    async def newest(self, limit: int) -> list[dict[str, Any]]:
+        """What was published or changed last, newest first: `event_id`, `at_ms`, `topics` and `coordinates` of each."""
+        page_limit(limit)
+        rows = await self._events.find(
+            {"visibility": "public"},
+            projection={"updatedAt": 1, "category": 1, "tags": 1, "location.coordinates": 1},
+            sort=[("updatedAt", -1), ("_id", -1)],
+            limit=limit,
+        )
+        return [
+            {
+                "event_id": row["_id"],
+                "at_ms": to_ms(row["updatedAt"]),
+                "topics": [name.casefold() for name in (row["category"], *row["tags"])],
+                "coordinates": row["location"]["coordinates"] if row.get("location") else None,
+            }
+            for row in rows
+        ]
 
     async def known_to(self, user_id: str, limit: int) -> list[str]:
         """Events that are no news to a person, at most `limit` of each: answered, and gone to or dismissed."""

@@ -25,6 +25,7 @@ from realtime.http import (
     people,
     recommendations,
     rooms,
+    similar_events,
     users,
 )
 from realtime.http.context import ApiContext
@@ -45,6 +46,7 @@ class HttpApi:
         self._announcements = TaskOwner("http.announcements", limit=MAX_ANNOUNCEMENTS)
         self._sign_in = auth.SignIn(context)
         self._dispatcher = Dispatcher(context)
+        self._recommending = recommendations.Recommending(context)
         self._context = context
 
     def _operations(self) -> tuple[AnyOperation, ...]:
@@ -62,7 +64,8 @@ class HttpApi:
             *messages.OPERATIONS,
             *notifications.OPERATIONS,
             *interactions.OPERATIONS,
-            *recommendations.operations(self._context),
+            *recommendations.operations(self._recommending),
+            *similar_events.OPERATIONS,
             *people.OPERATIONS,
             *health.operations(self._context),
         )
@@ -88,6 +91,7 @@ class HttpApi:
         return {
             **self._dispatcher.statistics(),
             **self._sign_in.statistics(),
+            **self._recommending.statistics(),
             "http_announcements_under_way": len(self._announcements),
         }
 

@@ -47,6 +47,7 @@ async def answer(call: Call[RsvpRequest, Nothing]) -> RsvpShown:
         RsvpAnswer,
         timeout_s=call.context.settings.command_timeout_s,
     )
+    await call.context.storage.user_features.acted(call.caller.user_id)
     return RsvpShown(
         event_id=told.event_id,
         status=told.status,

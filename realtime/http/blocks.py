@@ -4,7 +4,6 @@ from cluster.kernel.errors import INVALID_REQUEST, USER_NOT_FOUND, FlowError
 from realtime.http.fields import DEFAULT_PAGE, Answer, Id, Nothing, PageLimit, Strict
 from realtime.http.operations import AnyOperation, Call, Operation
 from realtime.http.user_shapes import Person, person
-from storage.cache import recommendations_cache_key
 
 
 class BlockQuery(Strict, frozen=True):
@@ -27,15 +26,17 @@ async def block(call: Call[Nothing, Nothing]) -> Nothing:
     if await storage.users.by_id(other_id) is None:
         raise FlowError(USER_NOT_FOUND)
     await storage.blocks.block(own_id, other_id, call.context.clock.now_ms())
-    await storage.cache.invalidate(recommendations_cache_key(own_id), recommendations_cache_key(other_id))
+    for either in (own_id, other_id):
+        await storage.user_features.acted(either)
     return Nothing()
 
 
 async def unblock(call: Call[Nothing, Nothing]) -> Nothing:
     """Safe to repeat."""
-    own_id, other_id = call.caller.user_id, call.path["id"]
-    await call.context.storage.blocks.unblock(own_id, other_id)
-    await call.context.storage.cache.invalidate(recommendations_cache_key(own_id), recommendations_cache_key(other_id))
+    storage, own_id, other_id = call.context.storage, call.caller.user_id, call.path["id"]
+    await storage.blocks.unblock(own_id, other_id)
+    for either in (own_id, other_id):
+        await storage.user_features.acted(either)
     return Nothing()
 
 

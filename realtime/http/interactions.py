@@ -64,6 +64,8 @@ async def record(call: Call[Interactions, Nothing]) -> Recorded:
     now_ms = call.context.clock.now_ms()
     rows = [_row(call.caller.user_id, item, now_ms) for item in given if item.event_id in known]
     recorded = await call.context.storage.interactions.import_rows(rows)
+    if recorded:
+        await call.context.storage.user_features.acted(call.caller.user_id)
     return Recorded(recorded=recorded, repeated=len(rows) - recorded, ignored=len(given) - len(rows))
 
 

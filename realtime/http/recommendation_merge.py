@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 class Candidate(NamedTuple):
     """One event that a source proposes. `reason` names the source; `score` orders one source and means nothing
-    across sources."""
+    across sources; `because` are sentences for the person."""
 
     event_id: str
     reason: str
     score: float | None = None
+    because: tuple[str, ...] = ()
 
 
 class Merged(NamedTuple):

@@ -6,8 +6,7 @@ what one person knows is left out later, when they are merged.
 """
 
 import asyncio
-import logging
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from cluster.kernel.errors import DEADLINE_EXCEEDED, UNAVAILABLE, FlowError
 from realtime.http.context import ApiContext
@@ -15,8 +14,6 @@ from realtime.http.recommendation_merge import Candidate
 from serve_apps.contracts import RecommendationAnswer, RecommendationRequest, ScoredEvent
 from storage.cache import recommendations_cache_key
 from storage.event_filters import EventFilters
-
-_log = logging.getLogger("flow.recommendations")
 
 LIST_TTL_S: Final = 15.0
 LIST_LENGTH: Final = 400
@@ -29,28 +26,13 @@ _CELL_DECIMALS: Final = 2
 Place = tuple[float, float]
 
 
-class ModelPicks(NamedTuple):
-    """What the model recommends; `version` is None when there was no answer."""
-
-    candidates: tuple[Candidate, ...]
-    version: str | None
-
-
 class Sources:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self.deadline_ms = context.settings.recommendation_deadline_ms
 
-    async def model(self, request: RecommendationRequest) -> ModelPicks:
-        try:
-            answer = await self._ask_model(request)
-        except FlowError as error:
-            _log.debug("the model gave no recommendations: %s", error.kind.code)
-            return ModelPicks((), None)
-        picks = tuple(Candidate(event.event_id, "ai_personalized", event.score) for event in answer.events)
-        return ModelPicks(picks, answer.model_version)
-
-    async def _ask_model(self, request: RecommendationRequest) -> RecommendationAnswer:
+    async def ask_model(self, request: RecommendationRequest) -> RecommendationAnswer:
+        """Raises FlowError UNAVAILABLE, OVERLOADED or DEADLINE_EXCEEDED."""
         if self._context.recommender is None:
             raise FlowError(UNAVAILABLE)
         try:

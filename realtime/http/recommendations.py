@@ -4,95 +4,127 @@ When the model is missing, late, down or has too few, the list is filled from wh
 `fallback`. Whatever a source says, events that are over, known to the person, or not for them are left out here.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from cluster.kernel.errors import INVALID_REQUEST, FlowError
 from realtime.http.context import ApiContext
 from realtime.http.event_access import Stored, is_visible, organizer_of
 from realtime.http.event_document import EventDocument
+from realtime.http.exposure_log import ExposureLog
 from realtime.http.fields import DEFAULT_PAGE, Answer, Latitude, Longitude, Nothing, PageLimit, Strict
 from realtime.http.operations import AnyOperation, Call, Operation
+from realtime.http.recommendation_cache import RecommendationCache
 from realtime.http.recommendation_merge import Candidate, Merged, merge
 from realtime.http.recommendation_sources import Place, Sources
-from serve_apps.contracts import RecommendationRequest
+from serve_apps.contracts import FriendsGoing, RecommendationAnswer, RecommendationRequest
 from storage.dates import to_ms
 from storage.event_documents import to_wire
-from storage.records import User
+from storage.user_features import PersonFeatures
 
-MAX_KNOWN = 500
-_SPARE = 20
+_log = logging.getLogger("flow.recommendations")
+
+KEPT: Final = 60
+"""How many one kept answer holds; whoever asks for more than `KEPT - _SPARE` is answered anew."""
+_SPARE: Final = 20
 """How many more are looked at than asked for, because some may be over or one's own."""
 
 Kind = Literal["ai_personalized", "trending", "nearby", "social"]
 Reason = Literal["ai_personalized", "trending", "nearby", "social", "upcoming"]
+Override = Annotated[
+    str,
+    Meta(
+        max_length=129,
+        pattern="^[a-z][a-z0-9_-]{0,63}:[a-z][a-z0-9_-]{0,63}(?!\n)$",
+        description="experiment:variation, for testing: in development, or for the experiment's testers.",
+    ),
+]
 
 
 class RecommendationQuery(Strict, frozen=True):
-    """`lng` and `lat` say where you are; without them the place in your profile counts."""
+    """`lng` and `lat` say where you are; without them the place in your profile counts. `radiusKm` leaves out what the
+    personal recommendations would find further away."""
 
     type: Kind = "ai_personalized"
     limit: PageLimit = DEFAULT_PAGE
     lng: Longitude | None = None
     lat: Latitude | None = None
+    radius_km: Annotated[float, Meta(gt=0, le=500)] | None = None
+    experiment: Override | None = None
 
 
 class RecommendedEvent(EventDocument, frozen=True, kw_only=True):
-    """An event and the source that recommends it. Scores order one source and mean nothing across sources."""
+    """An event and the source that recommends it; `because` says why in words. Scores order one source and mean nothing
+    across sources."""
 
     reason: Reason
+    because: tuple[str, ...] = ()
     score: float | UnsetType = UNSET
 
 
 class Recommendations(Answer, frozen=True):
-    """`fallback` tells that the source that was asked for could not fill the list by itself."""
+    """`fallback` tells that the source that was asked for could not fill the list by itself, or not as it should.
+    `experiments` are those whose treatment this answer got."""
 
     items: tuple[RecommendedEvent, ...]
     type: Kind
     fallback: bool
     model_version: str | None
+    experiments: dict[str, str] = msgspec.field(default_factory=dict)
     next: None = None
 
 
 class Gathered(NamedTuple):
+    """`is_marked` tells that the answer is a fallback whatever is in it."""
+
     merged: Merged
-    is_missing: bool
-    model_version: str | None
+    is_marked: bool
+    answer: RecommendationAnswer | None
 
 
 class Recommending:
     def __init__(self, context: ApiContext) -> None:
+        self._context = context
         self._sources = Sources(context)
+        self._cache = RecommendationCache(context)
+        self._exposures = ExposureLog(context.storage.experiments)
 
     async def recommend(self, call: Call[Nothing, RecommendationQuery]) -> Recommendations:
-        context, query = call.context, call.query
+        query, user_id = call.query, call.caller.user_id
         if (query.lng is None) != (query.lat is None):
             raise FlowError(INVALID_REQUEST, "lng and lat come together.", fields=("lng", "lat"))
-        user = await context.storage.users.by_id(call.caller.user_id)
-        known = await context.storage.recommendations.known_to(call.caller.user_id, MAX_KNOWN)
-        gathered = await self._gather(query, call.caller.user_id, user, known)
-        items = await _shown(context, gathered.merged.items, call.caller.user_id, query.limit)
-        context.metrics.count_recommendations(query.type, len(items))
+        person = await self._context.storage.user_features.of(user_id)
+        gathered = await self._gather(query, user_id, person)
+        items = await _shown(self._context, gathered.merged.items, user_id, query.limit)
+        self._context.metrics.count_recommendations(query.type, len(items))
+        answer = gathered.answer
+        is_used = any(item.reason == "ai_personalized" for item in items)
+        exposures = answer.exposures if answer is not None and is_used else ()
+        await self._exposures.used(exposures)
         return Recommendations(
             items=items,
             type=query.type,
-            fallback=gathered.is_missing or any(item.reason != query.type for item in items),
-            model_version=gathered.model_version,
+            fallback=gathered.is_marked or any(item.reason != query.type for item in items),
+            model_version=None if answer is None else answer.model_version,
+            experiments={one.experiment: one.variation for one in exposures},
         )
 
-    async def _gather(
-        self, query: RecommendationQuery, user_id: str, user: User | None, known: Sequence[str]
-    ) -> Gathered:
-        place = _place(query, user)
+    def statistics(self) -> dict[str, float]:
+        return {**self._cache.statistics(), **self._exposures.statistics()}
+
+    async def _gather(self, query: RecommendationQuery, user_id: str, person: PersonFeatures) -> Gathered:
+        place = _place(query, person)
         wanted = query.limit + _SPARE
         preferred: Sequence[Candidate] = ()
-        version, is_missing = None, False
+        answer, is_marked = None, False
         if query.type == "ai_personalized":
-            picks = await self._sources.model(self._request(query, user_id, user, place, known))
-            preferred, version, is_missing = picks.candidates, picks.version, picks.version is None
+            answer = await self._personal(query, user_id, person, place)
+            preferred = () if answer is None else _candidates(answer)
+            is_marked = answer is None or answer.fallback
         elif query.type == "trending":
             preferred = await self._sources.trending()
         elif query.type == "social":
@@ -100,11 +132,27 @@ class Recommending:
         elif place is not None:
             preferred = await self._sources.nearby(place)
         else:
-            is_missing = True
-        merged = merge(preferred, (), excluded=known, limit=wanted)
+            is_marked = True
+        merged = merge(preferred, (), excluded=person.known, limit=wanted)
         if query.type != "social" and len(merged.items) < query.limit:
-            merged = await self._fill(merged, query, place, known)
-        return Gathered(merged, is_missing, version)
+            merged = await self._fill(merged, query, place, person.known)
+        return Gathered(merged, is_marked, answer)
+
+    async def _personal(
+        self, query: RecommendationQuery, user_id: str, person: PersonFeatures, place: Place | None
+    ) -> RecommendationAnswer | None:
+        """None when the model is away. What was asked for with a place, a radius or an experiment of its own, or with
+        more than is kept, is answered anew."""
+        is_plain = (query.lng, query.radius_km, query.experiment) == (None, None, None)
+        is_kept = is_plain and query.limit + _SPARE <= KEPT
+        request = self._request(query, user_id, person, place, KEPT if is_kept else min(100, query.limit + _SPARE))
+        try:
+            if is_kept:
+                return await self._cache.get_or_ask(user_id, person, lambda: self._sources.ask_model(request))
+            return await self._sources.ask_model(request)
+        except FlowError as error:
+            _log.debug("the model gave no recommendations: %s", error.kind.code)
+            return None
 
     async def _fill(
         self, merged: Merged, query: RecommendationQuery, place: Place | None, known: Sequence[str]
@@ -120,42 +168,49 @@ class Recommending:
         return filled
 
     def _request(
-        self,
-        query: RecommendationQuery,
-        user_id: str,
-        user: User | None,
-        place: Place | None,
-        known: Sequence[str],
+        self, query: RecommendationQuery, user_id: str, person: PersonFeatures, place: Place | None, limit: int
     ) -> RecommendationRequest:
         return RecommendationRequest(
             user_id=user_id,
-            limit=min(100, query.limit + _SPARE),
-            interests=() if user is None else user.interests,
+            limit=limit,
+            interests=person.interests,
             coordinates=place,
-            exclude_event_ids=tuple(known),
+            exclude_event_ids=person.known,
             deadline_ms=self._sources.deadline_ms,
+            history=person.history,
+            friends_going=tuple(FriendsGoing(event_id, count) for event_id, count in person.friends_going.items()),
+            blocked_organizer_ids=person.blocked,
+            radius_km=query.radius_km,
+            overrides={} if query.experiment is None else dict([query.experiment.split(":")]),
+            development=self._context.development,
         )
 
 
-def _place(query: RecommendationQuery, user: User | None) -> Place | None:
+def _place(query: RecommendationQuery, person: PersonFeatures) -> Place | None:
     if query.lng is not None and query.lat is not None:
         return query.lng, query.lat
-    return None if user is None else user.coordinates
+    return person.coordinates
+
+
+def _candidates(answer: RecommendationAnswer) -> tuple[Candidate, ...]:
+    return tuple(Candidate(one.event_id, "ai_personalized", one.score, one.reasons) for one in answer.events)
 
 
 async def _shown(
     context: ApiContext, candidates: Sequence[Candidate], user_id: str, limit: int
 ) -> tuple[RecommendedEvent, ...]:
     """The events themselves, without those that must not be recommended, whatever the sources said."""
-    stored = {event["_id"]: event for event in await context.storage.events.by_ids([c.event_id for c in candidates])}
-    now_ms = context.clock.now_ms()
     shown: list[RecommendedEvent] = []
-    for candidate in candidates:
-        event = stored.get(candidate.event_id)
-        if event is not None and await _may_recommend(context, event, user_id, now_ms):
-            shown.append(_recommended(event, candidate))
-        if len(shown) == limit:
-            break
+    now_ms = context.clock.now_ms()
+    rest = list(candidates)
+    while rest and len(shown) < limit:
+        # Most of what a source says may be shown, so no more are read than are needed if all of them may.
+        part, rest = rest[: limit - len(shown)], rest[limit - len(shown) :]
+        stored = {event["_id"]: event for event in await context.storage.events.by_ids([one.event_id for one in part])}
+        for candidate in part:
+            event = stored.get(candidate.event_id)
+            if event is not None and await _may_recommend(context, event, user_id, now_ms):
+                shown.append(_recommended(event, candidate))
     return tuple(shown)
 
 
@@ -166,20 +221,20 @@ async def _may_recommend(context: ApiContext, event: Stored, user_id: str, now_m
 
 
 def _recommended(event: Stored, candidate: Candidate) -> RecommendedEvent:
-    wire: dict[str, Any] = {**to_wire(event), "reason": candidate.reason}
+    wire: dict[str, Any] = {**to_wire(event), "reason": candidate.reason, "because": candidate.because}
     if candidate.score is not None:
         wire["score"] = candidate.score
     return msgspec.convert(wire, RecommendedEvent)
 
 
-def operations(context: ApiContext) -> tuple[AnyOperation, ...]:
+def operations(recommending: Recommending) -> tuple[AnyOperation, ...]:
     return (
         Operation(
             method="GET",
             path="/v1/recommendations",
             summary="Events for you: by the model, by what trends, by what is near, or by where friends go.",
             tag="Recommendations",
-            handle=Recommending(context).recommend,
+            handle=recommending.recommend,
             body=Nothing,
             query=RecommendationQuery,
             reply=Recommendations,

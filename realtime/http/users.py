@@ -32,6 +32,7 @@ async def change_own(call: Call[UserChanges, Nothing]) -> OwnUser:
     changes = profile_changes(call.body) | _preference_changes(call.body.preferences, user)
     if changes:
         user = await call.context.storage.users.update_profile(user.id, changes)
+        await call.context.storage.user_features.acted(user.id)
     return own_user(user)
 
 

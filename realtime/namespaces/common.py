@@ -44,6 +44,8 @@ class Services:
     pids: PidSigner
     resuming: asyncio.Semaphore
     """One place for each room that is being asked on behalf of somebody who comes back."""
+    acted: Callable[[str], Awaitable[None]]
+    """Called with a person's id when something the person did with an event is durable."""
 
 
 @dataclass(frozen=True, slots=True)

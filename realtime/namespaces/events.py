@@ -27,6 +27,7 @@ async def interested(services: Services, connection: Connection, person: Person,
         Done,
         connection=connection.id,
     )
+    await services.acted(person.user_id)
     return Answer({})
 
 
@@ -39,6 +40,7 @@ async def rsvp(services: Services, connection: Connection, person: Person, reque
         RsvpAnswer,
         connection=connection.id,
     )
+    await services.acted(person.user_id)
     answer: dict[str, Any] = {
         "eventId": reply.event_id,
         "status": reply.status,

@@ -13,12 +13,14 @@ import msgspec
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.ids import Key
 from serve_apps.contracts import (
+    Exposure,
     Match,
     MatchAnswer,
     MatchRequest,
     RecommendationAnswer,
     RecommendationRequest,
     ScoredEvent,
+    SimilarRequest,
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -84,6 +86,8 @@ class ScriptedRecommender:
         self.is_late = False
         self.requests: list[RecommendationRequest] = []
         self.matches: list[MatchRequest] = []
+        self.asked_similar: list[SimilarRequest] = []
+        self.exposures: tuple[Exposure, ...] = ()
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         self.requests.append(request)
@@ -92,6 +96,13 @@ class ScriptedRecommender:
         if self.error is not None:
             raise self.error
         events = tuple(ScoredEvent(event_id, score) for event_id, score in self.events)
+        return RecommendationAnswer(events=events, model_version="2026-01-01", exposures=self.exposures)
+
+    async def similar(self, request: SimilarRequest) -> RecommendationAnswer:
+        self.asked_similar.append(request)
+        if self.error is not None:
+            raise self.error
+        events = tuple(ScoredEvent(event_id, score, (), ("Both are loud.",)) for event_id, score in self.events)
         return RecommendationAnswer(events=events, model_version="2026-01-01")
 
     async def match(self, request: MatchRequest) -> MatchAnswer:

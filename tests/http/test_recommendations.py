@@ -7,6 +7,7 @@ import pytest
 
 from cluster.kernel.errors import OVERLOADED, UNAVAILABLE, ErrorKind, FlowError
 from realtime.http.settings import ApiSettings
+from serve_apps.contracts import Exposure
 from storage.dates import to_date, to_iso
 from storage.records import Rsvp
 from tests.http.conftest import StartApi
@@ -235,3 +236,119 @@ async def test_bad_queries_are_refused(api: Api, query: str, fields: list[str]) 
     ada = await api.someone()
     refused = await api.call("GET", f"/v1/recommendations?{query}", who=ada)
     assert (refused.code, refused.body["fields"]) == ("invalid_request", fields)
+
+
+async def test_reasons_and_the_person_s_past_travel_with_the_request(api: Api) -> None:
+    host, ada, bob = [await api.someone() for _ in range(3)]
+    liked, planned, good = [await api.event(host, title=title) for title in ("liked", "planned", "good")]
+    await go(api, ada, liked)
+    await go(api, bob, planned)
+    for one, two in ((ada, bob), (bob, ada)):
+        _ = await api.call("POST", f"/v1/users/me/friends/{two.id}", who=one)
+    _ = await api.call("POST", f"/v1/users/me/blocks/{host.id}", who=ada)
+    api.recommender.events = [(good["id"], 0.9)]
+    await picks(api, ada)
+    [asked] = api.recommender.requests
+    assert [(one.event_id, one.weight) for one in asked.history] == [(liked["id"], 1.0)]
+    assert [(one.event_id, one.count) for one in asked.friends_going] == [(planned["id"], 1)]
+    assert asked.blocked_organizer_ids == (host.id,)
+    assert asked.exclude_event_ids == (liked["id"],)
+
+
+async def test_an_answer_is_kept_until_the_person_acts(api: Api) -> None:
+    host, ada = await api.someone(), await api.someone()
+    events = [await api.event(host, title=f"Event {n}") for n in range(3)]
+    api.recommender.events = [(event["id"], 0.5) for event in events]
+    api.clock.advance(60)
+    first = await picks(api, ada, limit=3)
+    assert await picks(api, ada, limit=3) == first
+    assert ids(await picks(api, ada, limit=1)) == ids(first)[:1]
+    assert len(api.recommender.requests) == 1
+    _ = await api.call("POST", "/v1/interactions", {"eventId": events[0]["id"], "action": "click"}, who=ada)
+    await picks(api, ada, limit=3)
+    assert len(api.recommender.requests) == 2
+    assert [one.event_id for one in api.recommender.requests[1].history] == [events[0]["id"]]
+    _ = await api.call("PATCH", "/v1/users/me", {"profile": {"interests": ["jazz"]}}, who=ada)
+    await picks(api, ada, limit=3)
+    assert api.recommender.requests[2].interests == ("jazz",)
+
+
+async def test_something_new_that_may_matter_makes_a_kept_answer_old(api: Api) -> None:
+    host = await api.someone()
+    ada, bob = await api.someone(interests=["jazz"]), await api.someone(interests=["chess"])
+    shown = await api.event(host)
+    api.recommender.events = [(shown["id"], 0.5)]
+    api.clock.advance(60)
+    for who in (ada, bob):
+        await picks(api, who, limit=1)
+    api.clock.advance(60)
+    fresh = await api.event(host, tags=["Jazz"], location=PARIS)
+    for who in (ada, bob):
+        await picks(api, who, limit=1)
+    assert [asked.user_id for asked in api.recommender.requests] == [ada.id, bob.id, ada.id]
+    api.recommender.events = [(fresh["id"], 0.5)]
+    api.clock.advance(400)
+    assert ids(await picks(api, bob, limit=1)) == [fresh["id"]], "nothing is kept for ever"
+
+
+async def test_a_kept_answer_never_shows_what_was_hidden_since(api: Api) -> None:
+    host, ada = await api.someone(), await api.someone()
+    event = await api.event(host)
+    api.recommender.events = [(event["id"], 0.5)]
+    api.clock.advance(60)
+    assert ids(await picks(api, ada, limit=1)) == [event["id"]]
+    await api.context.storage.events.update(event["id"], {"visibility": "private"})
+    assert ids(await picks(api, ada, limit=1)) == []
+
+
+async def test_a_place_a_radius_or_an_experiment_of_one_s_own_is_answered_anew(start: StartApi) -> None:
+    api = await start(development=True)
+    host, ada = await api.someone(), await api.someone()
+    event = await api.event(host)
+    api.recommender.events = [(event["id"], 0.5)]
+    for params in ({"lng": 1.0, "lat": 2.0}, {"radiusKm": 5}, {"experiment": "ranker:deep"}, {"limit": 100}):
+        for _ in range(2):
+            await picks(api, ada, **params)
+    asked = api.recommender.requests
+    assert len(asked) == 8
+    assert (asked[0].coordinates, asked[2].radius_km) == ((1.0, 2.0), 5.0)
+    assert (asked[4].overrides, asked[4].development) == ({"ranker": "deep"}, True)
+
+
+async def test_an_exposure_is_logged_when_the_treatment_is_shown_and_once(api: Api) -> None:
+    host, ada = await api.someone(), await api.someone()
+    event = await api.event(host)
+    api.recommender.exposures = (
+        Exposure(experiment="ranker", version=1, variation="deep", unit=ada.id, at_ms=api.clock.now_ms()),
+    )
+    assert (await picks(api, ada, limit=1))["experiments"] == {}, "an answer that shows nothing is no exposure"
+    api.recommender.events = [(event["id"], 0.5)]
+    _ = await api.call("POST", "/v1/interactions", {"eventId": event["id"], "action": "view"}, who=ada)
+    for _ in range(3):
+        assert (await picks(api, ada, limit=1))["experiments"] == {"ranker": "deep"}
+    _ = await api.call("POST", "/v1/interactions", {"eventId": event["id"], "action": "click"}, who=ada)
+    pages = [page async for page in api.context.storage.experiments.units("ranker", 1)]
+    assert pages == [[(ada.id, "deep", {"view": 1.0, "click": 1.0})]]
+
+
+async def test_similar_events_are_the_model_s_or_of_the_category(api: Api) -> None:
+    host, ada = await api.someone(), await api.someone()
+    one, two, secret, other = [
+        await api.event(host, title=title, category=category, visibility=visibility)
+        for title, category, visibility in (
+            ("one", "music", "public"),
+            ("two", "music", "public"),
+            ("secret", "music", "private"),
+            ("other", "sport", "public"),
+        )
+    ]
+    api.recommender.events = [(secret["id"], 0.9), (other["id"], 0.5)]
+    found = await api.call("GET", f"/v1/events/{one['id']}/similar", who=ada)
+    assert [(item["id"], item["because"]) for item in found.body["items"]] == [(other["id"], ["Both are loud."])]
+    assert (found.body["fallback"], found.body["modelVersion"]) == (False, "2026-01-01")
+    api.recommender.error = FlowError(UNAVAILABLE)
+    found = await api.call("GET", f"/v1/events/{one['id']}/similar", who=ada)
+    assert [item["id"] for item in found.body["items"]] == [two["id"]]
+    assert found.body["fallback"] is True
+    assert (await api.call("GET", f"/v1/events/{secret['id']}/similar", who=ada)).code == "forbidden"
+    assert (await api.call("GET", f"/v1/events/{'f' * 24}/similar", who=ada)).code == "event_not_found"

@@ -212,7 +212,13 @@ class Flow:
             password_profile=CHEAPEST,
             view_poll_interval_s=0.05,
         )
-        storage: Any = SimpleNamespace(users=self.people, refresh_tokens=self.sessions, ping=self._ping)
+        storage: Any = SimpleNamespace(
+            users=self.people,
+            refresh_tokens=self.sessions,
+            ping=self._ping,
+            experiments=None,
+            user_features=SimpleNamespace(acted=self._acted),
+        )
         edge = Edge(name, new_id(), settings, storage, self.views, None, CLOCK)
         self.edges.append(edge)
         port = await edge.start("127.0.0.1", port, reuse_port=True)
@@ -220,6 +226,9 @@ class Flow:
         await announce(self.views, member, CLOCK)
         self.urls[name] = f"http://127.0.0.1:{port}"
         return edge
+
+    async def _acted(self, user_id: str) -> None:
+        """Nothing is kept of anybody here."""
 
     async def _ping(self) -> None:
         return

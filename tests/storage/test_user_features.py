@@ -1,0 +1,153 @@
+"""What is known of a person in real time: whole, read together, kept in Redis, and dropped when the person acts."""
+
+import asyncio
+import time
+
+import pytest
+
+from cluster.kernel.errors import UNAVAILABLE, FlowError
+from cluster.kernel.ids import new_id
+from serve_apps.contracts import Acted, InteractionRow
+from storage.catalogue import MongoCatalogue
+from storage.dates import to_date
+from storage.going_counts import GoingCounts
+from storage.open import Storage
+from storage.records import Rsvp, User
+from storage.together import Together
+from storage.user_features import NOBODY
+from tests.conftest import OpenDatabase
+
+NOW_MS = 1_800_000_000_000
+
+
+async def user(storage: Storage, **profile: object) -> str:
+    user_id = new_id()
+    await storage.users.create(
+        User(id=user_id, username=f"u{user_id}", email=None, password_hash="x", name="N", **profile)
+    )  # type: ignore[arg-type]
+    return user_id
+
+
+async def go(storage: Storage, user_id: str, event_id: str, status: str = "interested", at_ms: int = NOW_MS) -> None:
+    row = Rsvp(event_id=event_id, user_id=user_id, status=status, epoch=0, at_ms=at_ms)
+    await storage.rsvps.append([row], [False])
+
+
+@pytest.mark.storage
+async def test_everything_that_is_known_of_a_person(storage: Storage) -> None:
+    ada = await user(storage, interests=("jazz",), coordinates=(13.4, 52.5))
+    bob, eve = await user(storage), await user(storage)
+    await storage.friendships.ask(ada, bob, NOW_MS)
+    await storage.friendships.ask(bob, ada, NOW_MS)
+    await storage.friendships.follow(ada, eve, NOW_MS)
+    await go(storage, ada, "answered", "declined")
+    for friend in (bob, eve):
+        await go(storage, friend, "planned")
+    rows = [
+        InteractionRow(ada, "seen", "view", 0.3, NOW_MS + 5),
+        InteractionRow(ada, "seen", "click", 0.4, NOW_MS + 1),
+        InteractionRow(ada, "hidden", "dismiss", 0.0, NOW_MS + 2),
+    ]
+    await storage.interactions.import_rows(rows)
+    await storage.blocks.block(eve, ada, NOW_MS)
+    found = await storage.user_features.of(ada)
+    assert (found.interests, found.coordinates) == (("jazz",), (13.4, 52.5))
+    assert found.history == (
+        Acted("hidden", 0.0, NOW_MS + 2),
+        Acted("seen", 0.4, NOW_MS + 1),
+        Acted("answered", 0.1, NOW_MS),
+    )
+    assert set(found.known) == {"answered", "hidden"}
+    assert found.friends_going == {"planned": 2}
+    assert found.blocked == (eve,)
+
+
+@pytest.mark.storage
+async def test_it_is_kept_until_the_person_acts(storage: Storage) -> None:
+    ada = await user(storage)
+    assert (await storage.user_features.of(ada)).history == ()
+    await storage.interactions.import_rows([InteractionRow(ada, "e", "click", 0.4, NOW_MS)])
+    assert (await storage.user_features.of(ada)).history == ()
+    await storage.user_features.acted(ada)
+    assert (await storage.user_features.of(ada)).history == (Acted("e", 0.4, NOW_MS),)
+    assert await storage.user_features.of(new_id()) == NOBODY
+
+
+@pytest.mark.storage
+async def test_many_at_once_are_read_together(storage: Storage) -> None:
+    people = [await user(storage, interests=(f"i{number}",)) for number in range(20)]
+    found = await asyncio.gather(*(storage.user_features.of(user_id) for user_id in people))
+    assert [one.interests for one in found] == [(f"i{number}",) for number in range(20)]
+    assert storage.user_features._together.reads <= 4
+
+
+@pytest.mark.storage
+async def test_the_catalogue_tells_what_changed_and_who_goes(storage: Storage, open_database: OpenDatabase) -> None:
+    catalogue = MongoCatalogue(await open_database("events", "rsvps", "interactions"))
+    start = time.time_ns() // 1_000_000
+    times = {"start": to_date(start + 3_600_000), "end": to_date(start + 7_200_000)}
+    document = {"title": "A", "datetime": times, "capacity": {"max": 5}, "pricing": {"type": "paid", "amount": 9}}
+    first = (await storage.events.create({**document, "organizer": {"id": "o", "name": "O"}}))["_id"]
+    changes = await catalogue.changes(start)
+    assert changes is not None
+    [seen] = changes.events
+    assert (seen.event_id, seen.organizer_id, seen.price, seen.capacity) == (first, "o", 9.0, 5)
+    assert seen.published_ms >= start
+    await storage.events.update(first, {"visibility": "private"})
+    again = await catalogue.changes(changes.cursor_ms)
+    assert again is not None
+    assert [one.is_public for one in again.events] == [False]
+    assert again.cursor_ms >= changes.cursor_ms
+    await go(storage, "u", first, "interested", start)
+    signals = await catalogue.signals(start + 1)
+    assert signals.going == {}
+
+
+@pytest.mark.storage
+async def test_counts_follow_what_changes(storage: Storage, open_database: OpenDatabase) -> None:
+    counts = GoingCounts(await open_database("rsvps"))
+    for seat, (who, at_ms) in enumerate((("a", 1_000_000), ("b", 1_000_001)), 1):
+        row = Rsvp(event_id="e", user_id=who, status="going", epoch=0, at_ms=at_ms, seat=seat)
+        await storage.rsvps.append([row], [False])
+    assert await counts.counts() == {"e": 2}
+    await go(storage, "a", "e", "declined", 1_000_002)
+    await go(storage, "c", "f", "interested", 1_000_003)
+    assert await counts.counts() == {"e": 1}
+    await go(storage, "b", "e", "declined", 1_000_004)
+    assert await counts.counts() == {}
+
+
+async def test_one_read_at_a_time_and_whoever_comes_meanwhile_goes_with_the_next() -> None:
+    begun: list[list[str]] = []
+    release = asyncio.Event()
+
+    async def read(keys: object) -> dict[str, str]:
+        begun.append(list(keys))  # type: ignore[call-overload]
+        await release.wait()
+        return {key: key.upper() for key in begun[-1] if key != "nobody"}
+
+    together = Together("test", read, most=3)
+    asking = [asyncio.ensure_future(together.get(key)) for key in ("a", "b", "b", "a", "c", "d", "nobody")]
+    await asyncio.sleep(0)
+    release.set()
+    assert await asyncio.gather(*asking) == ["A", "B", "B", "A", "C", "D", None]
+    assert begun[0][0] == "a"
+    assert sorted(key for keys in begun for key in keys) == ["a", "a", "b", "c", "d", "nobody"], (
+        "who comes once a read is under way is read anew"
+    )
+    assert all(len(keys) <= 3 for keys in begun)
+
+
+async def test_a_read_that_fails_fails_for_those_who_waited_and_for_nobody_else() -> None:
+    failing = [True]
+
+    async def read(keys: object) -> dict[str, str]:
+        if failing.pop() if failing else False:
+            raise FlowError(UNAVAILABLE)
+        return {"b": "B"}
+
+    together = Together("test", read)
+    with pytest.raises(FlowError):
+        await together.get("a")
+    assert await together.get("b") == "B"
+    await together.close()
