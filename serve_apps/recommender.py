@@ -8,6 +8,7 @@ model to load.
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +74,8 @@ class BuildArguments(LiveSettings):
     catalogue_file: Path | None = None
     catalogue_limit: int = Field(200_000, ge=1, le=1_000_000)
     threads: int = Field(1, ge=1, le=64)
+    plugins_dir: Path = Path()
+    """Where the packages of `pipeline.plugins` are looked for, beside what is installed."""
     pipeline: PipelineSettings = PipelineSettings()
 
 
@@ -86,6 +89,8 @@ class Replica:
         self._registry = ModelRegistry(models_directory(self._arguments.models_dir), self._arguments.model_name)
         settings = self._arguments.pipeline
         self._guard = Guarded()
+        if settings.plugins:
+            sys.path.append(str(self._arguments.plugins_dir.resolve()))
         plugins = Plugins(settings.plugins, self._guard)
         self._pipeline = Pipeline(settings, plugins, definition.parse(self._arguments.experiments))
         self._engine = RecommendationEngine(self._clock, self._arguments.catalogue_limit, self._pipeline)
