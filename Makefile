@@ -12,7 +12,7 @@ SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench bench-100k chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest
+.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -63,6 +63,9 @@ MUTATION ?=
 
 fuzz: $(STAMP) ## Throw INPUTS=1000000 inputs at the socket engine, led by coverage; SEED=7 repeats a run
 	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED) $(ARGS)
+
+bench-recs: install ## Measure recommendations: 100,000 events and people, two replicas
+	$(BIN)/python -m benchmarks.recommendations $(ARGS)
 
 chaos: install node ## Seeded faults on real processes, every history checked (SECONDS=120 SEED=7 MUTATION=)
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --mutation "$(MUTATION)" $(ARGS)

@@ -30,6 +30,7 @@ from serve_apps.contracts import (
 )
 from serve_apps.engine import LoadedModel, RecommendationEngine
 from serve_apps.experiments import definition
+from serve_apps.experiments.admission import ExperimentStore, admit
 from serve_apps.guarded import Guarded
 from serve_apps.matchmaking.compatibility import CompatibilityMatcher
 from serve_apps.matchmaking.matching import Matching
@@ -40,7 +41,7 @@ from serve_apps.pipeline.ranker_files import read_ranker
 from serve_apps.pipeline.rankers import DeepRanker
 from serve_apps.pipeline.settings import PipelineSettings
 from serve_apps.registry import ModelRegistry
-from serve_apps.wiring import models_directory, open_catalogue
+from serve_apps.wiring import models_directory, open_catalogue, open_experiments
 
 MAX_BATCH: Final = 32
 MAX_REQUEST_BYTES: Final = 256 * 1024
@@ -92,7 +93,10 @@ class Replica:
         if settings.plugins:
             sys.path.append(str(self._arguments.plugins_dir.resolve()))
         plugins = Plugins(settings.plugins, self._guard)
-        self._pipeline = Pipeline(settings, plugins, definition.parse(self._arguments.experiments))
+        self._declared = definition.parse(self._arguments.experiments)
+        self._refused_experiments: dict[str, str] = {}
+        self._experiment_store: ExperimentStore | None = None
+        self._pipeline = Pipeline(settings, plugins, self._declared)
         self._engine = RecommendationEngine(self._clock, self._arguments.catalogue_limit, self._pipeline)
         self._matching = Matching(CompatibilityMatcher(settings.matching), plugins.matcher, self._guard)
         self._answering = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow-answer")
@@ -173,6 +177,7 @@ class Replica:
             **watch,
             "plugins": self._guard.statistics(),
             "experiments": [experiment.key for experiment in self._pipeline.experiments],
+            "refusedExperiments": self._refused_experiments,
         }
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -182,7 +187,8 @@ class Replica:
         """
         changed = LiveSettings.model_validate(user_config).model_dump(exclude_unset=True)
         settings = self._arguments.model_copy(update=changed)
-        self._pipeline.experiments = definition.parse(settings.experiments)
+        self._declared = definition.parse(settings.experiments)
+        await self._admit_experiments()
         self._periods.pointer, self._periods.catalogue = settings.pointer_seconds, settings.catalogue_seconds
         self._periods.signals = settings.signals_seconds
         self._ensure_watching()
@@ -192,6 +198,7 @@ class Replica:
         watch = self._ensure_watching()
         if watch.failure is not None:
             raise RuntimeError("the recommender no longer follows its model or its catalogue") from watch.failure
+        await self._admit_experiments()
 
     async def stop(self) -> None:
         """For an owner that outlives the replica; Serve ends the process instead."""
@@ -199,6 +206,15 @@ class Replica:
             await self._watch.stop()
         self._answering.shutdown(wait=False, cancel_futures=True)
         self._guard.stop()
+        if self._experiment_store is not None:
+            await self._experiment_store.close()
+
+    async def _admit_experiments(self) -> None:
+        """An experiment that was edited while it ran is left out: everybody gets the control; the status tells."""
+        if self._declared and self._experiment_store is None and self._arguments.catalogue_file is None:
+            self._experiment_store = await open_experiments()
+        admitted = await admit(self._declared, self._experiment_store, self._clock.now_ms())
+        self._pipeline.experiments, self._refused_experiments = admitted
 
     def _ensure_watching(self) -> ModelWatch:
         """The loops start here and not in `__init__`, which runs outside the replica's event loop."""

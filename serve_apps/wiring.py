@@ -12,6 +12,7 @@ import msgspec
 from cluster.kernel import environment
 from cluster.kernel.errors import SETTINGS_INVALID, UNAVAILABLE, FlowError
 from serve_apps.contracts import Catalogue, CatalogueChanges, CatalogueEvent, Signals
+from serve_apps.experiments.admission import ExperimentStore
 
 URI_VARIABLE = "FLOW_MONGODB_URI"
 DATABASE_VARIABLE = "FLOW_MONGODB_DATABASE"
@@ -41,6 +42,18 @@ async def open_catalogue(catalogue_file: Path | None) -> Catalogue:
 
     catalogue: Catalogue = await open_mongodb_catalogue(uri, database)
     return catalogue
+
+
+async def open_experiments() -> ExperimentStore | None:
+    """None where no database is named. Raises FlowError START_FAILED for a wrong address."""
+    variables = environment.read()
+    uri, database = variables.get(URI_VARIABLE), variables.get(DATABASE_VARIABLE)
+    if not uri or not database:
+        return None
+    from storage.experiments import open_experiments as open_mongodb_experiments
+
+    store: ExperimentStore = await open_mongodb_experiments(uri, database)
+    return store
 
 
 class FileCatalogue:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from serve_apps.contracts import Exposure
 from storage.bounds import MAX_ROWS, check_batch
 from storage.client import BatchRefused, Database, Duplicate, InsertOne
+from storage.settings import StorageSettings
 
 BEFORE_MS: Final = 14 * 24 * 3_600_000
 """How long before its exposure a unit's own past counts for variance reduction; GrowthBook's default."""
@@ -21,6 +22,7 @@ MOST_ROWS: Final = 100_000
 
 class MongoExperiments:
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._exposures = database.collection("exposures")
         self._begun = database.collection("experiments")
         self._interactions = database.collection("interactions")
@@ -75,6 +77,15 @@ class MongoExperiments:
             for row in rows:
                 _count(sums[row["user_id"]], row, exposed[row["user_id"]])
             yield [(row["unit"], row["variation"], sums[row["unit"]]) for row in page]
+
+    async def close(self) -> None:
+        """For an owner that opened the database for this alone."""
+        await self._database.close()
+
+
+async def open_experiments(uri: str, database: str) -> MongoExperiments:
+    """With a client of its own; connects when it is first asked. Raises FlowError START_FAILED for a wrong address."""
+    return MongoExperiments(Database(StorageSettings(uri=uri, database=database, pool_size=2)))
 
 
 def _count(sums: dict[str, float], row: dict[str, Any], exposed_ms: int) -> None:

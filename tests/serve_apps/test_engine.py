@@ -5,7 +5,7 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.kernel.clock import ManualClock
@@ -132,6 +132,7 @@ def test_a_large_catalogue_is_embedded_in_batches_and_cut_at_its_limit() -> None
     assert engine.statistics()["leftOutEvents"] == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.sampled_from(["jazz", "python"])), max_size=4)))
 def test_changes_one_by_one_equal_a_whole_reading(steps: list[list[tuple[int, bool, str]]]) -> None:
     clock = ManualClock()

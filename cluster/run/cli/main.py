@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cluster.run.cli import data, doctor, down, models, outbox, scale, status, token, train, up
+from cluster.run.cli import data, doctor, down, experiments, models, outbox, scale, status, token, train, up
 
 app = typer.Typer(
     name="flow",
@@ -27,6 +27,7 @@ app.command("token")(token.token)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
+app.add_typer(experiments.app, name="experiments")
 app.add_typer(data.app, name="import")
 app.add_typer(outbox.app, name="outbox")
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.kernel.errors import EXPERIMENT_CHANGED, EXPERIMENT_INVALID, FlowError
+from cluster.kernel.errors import EXPERIMENT_CHANGED, EXPERIMENT_INVALID, UNAVAILABLE, FlowError
 from serve_apps.experiments import edits
+from serve_apps.experiments.admission import admit
 from serve_apps.experiments.assignment import assign
 from serve_apps.experiments.definition import Experiment, parse
 
@@ -125,3 +126,40 @@ def test_what_may_change_while_it_runs() -> None:
     assert edits.begun([experiment(enabled=False)], NOW_MS) == {}
     with pytest.raises(FlowError, match="went back"):
         edits.check([experiment(coverage=0.5)], edits.begun([experiment(version=2)], NOW_MS))
+
+
+class _Store:
+    """Remembers what began; or is away."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[int, str, float]] = {}
+        self.is_away = False
+
+    async def begun(self) -> dict[str, tuple[int, str, float]]:
+        if self.is_away:
+            raise FlowError(UNAVAILABLE)
+        return dict(self.rows)
+
+    async def begin(self, key: str, version: int, fingerprint: str, coverage: float) -> None:
+        self.rows[key] = (version, fingerprint, coverage)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_an_edited_experiment_is_left_out_and_told_and_the_others_run() -> None:
+    store = _Store()
+    first, second = experiment(coverage=0.5), experiment(key="other")
+    assert await admit([first, second], store, NOW_MS) == ((first, second), {})
+    edited = experiment(coverage=0.5, salt="new")
+    kept, refused = await admit([edited, second], store, NOW_MS)
+    assert kept == (second,)
+    assert "raise its version to 2" in refused["ranker"]
+    raised = experiment(coverage=0.5, salt="new", version=2)
+    assert (await admit([raised, second], store, NOW_MS)).refused == {}
+    assert store.rows["ranker"][0] == 2
+    wider = experiment(coverage=0.9, salt="new", version=2)
+    assert (await admit([wider], store, NOW_MS)).experiments == (wider,)
+    assert store.rows["ranker"][2] == 0.9
+    store.is_away = True
+    assert (await admit([edited], store, NOW_MS)).experiments == (edited,)

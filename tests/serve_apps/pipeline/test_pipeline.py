@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -80,6 +80,7 @@ people = st.builds(
 WITH_A_MODEL, WITHOUT_ONE = engine(), engine(model=False)
 
 
+@settings(deadline=None)
 @given(st.lists(people, min_size=1, max_size=4))
 def test_whoever_asks_gets_only_what_may_be_shown_and_no_event_twice(requests: list[RecommendationRequest]) -> None:
     known = {event.event_id: event for event in EVENTS}
@@ -97,6 +98,7 @@ def test_whoever_asks_gets_only_what_may_be_shown_and_no_event_twice(requests: l
                 assert event.organizer_id not in (request.user_id, *request.blocked_organizer_ids)
 
 
+@settings(deadline=None)
 @given(st.lists(people, min_size=1, max_size=4))
 def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(requests: list[RecommendationRequest]) -> None:
     """But for the rounding of sums, which may turn near ties round."""
