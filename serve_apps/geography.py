@@ -15,7 +15,10 @@ Place = tuple[float, float]
 
 def distance_km(first: Place, second: Place) -> float:
     """Along the great circle (haversine formula)."""
-    return float(distances_km(first, np.array([second[0]]), np.array([second[1]]))[0])
+    latitude, other = math.radians(first[1]), math.radians(second[1])
+    across = math.sin(math.radians(second[0] - first[0]) / 2.0) ** 2
+    chord = math.sin((other - latitude) / 2.0) ** 2 + math.cos(latitude) * math.cos(other) * across
+    return 2.0 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, max(0.0, chord))))
 
 
 def distances_km(

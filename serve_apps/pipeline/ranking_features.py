@@ -56,6 +56,7 @@ class Taste:
     usual_price: float | None
     organizers: npt.NDArray[np.int32]
     liked_rows: Rows
+    liked_topics: tuple[frozenset[int], ...]
 
 
 def taste(request: RecommendationRequest, columns: Columns) -> Taste:
@@ -81,6 +82,7 @@ def taste(request: RecommendationRequest, columns: Columns) -> Taste:
         usual_price=float(prices.mean()) if rows.size else None,
         organizers=np.unique(columns.organizer[rows][columns.organizer[rows] >= 0]),
         liked_rows=rows,
+        liked_topics=tuple(frozenset(row) - {0} for row in topics.tolist()),
     )
 
 
@@ -142,10 +144,12 @@ def _distances(request: RecommendationRequest, columns: Columns, rows: Rows) -> 
 
 
 def _friends(request: RecommendationRequest, columns: Columns, rows: Rows) -> npt.NDArray[np.float64]:
-    counts = {one.event_id: one.count for one in request.friends_going}
-    if not counts:
-        return np.zeros(rows.size)
-    return np.array([counts.get(columns.events[row].event_id, 0) for row in rows.tolist()], np.float64)
+    counts = np.zeros(rows.size)
+    for one in request.friends_going:
+        row = columns.row_of.get(one.event_id)
+        if row is not None:
+            counts[rows == row] = one.count
+    return counts
 
 
 def _share(topics: npt.NDArray[np.int32], own: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:

@@ -4,9 +4,9 @@ The first that hold, from the most personal to the least: friends who go, someth
 interest it matches, how near it is, that many go, that it is new.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
-
-import numpy as np
 
 from serve_apps.contracts import CatalogueEvent, RecommendationRequest
 from serve_apps.geography import distance_km
@@ -28,16 +28,23 @@ def reasons(
     sources: frozenset[str],
     now_ms: int,
 ) -> tuple[str, ...]:
+    return tuple(islice(_all(request, known, columns, row, sources, now_ms), MOST))
+
+
+def _all(
+    request: RecommendationRequest, known: Taste, columns: Columns, row: int, sources: frozenset[str], now_ms: int
+) -> Iterator[str]:
     event = columns.events[row]
-    found = [
-        _friends(request, event),
-        _liked(known, columns, row, sources),
-        _interest(request, event),
-        _near(request, event),
-        "Many people are talking about it." if columns.trend[row] >= _TRENDS else None,
-        "It is new." if event.published_ms > 0 and now_ms - event.published_ms < _NEW_MS else None,
-    ]
-    return tuple(one for one in found if one is not None)[:MOST]
+    for one in (_friends(request, event), _liked(known, columns, row, sources), _interest(request, event)):
+        if one is not None:
+            yield one
+    near = _near(request, event)
+    if near is not None:
+        yield near
+    if columns.trend[row] >= _TRENDS:
+        yield "Many people are talking about it."
+    if event.published_ms > 0 and now_ms - event.published_ms < _NEW_MS:
+        yield "It is new."
 
 
 def _friends(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
@@ -51,13 +58,13 @@ def _friends(request: RecommendationRequest, event: CatalogueEvent) -> str | Non
 def _liked(known: Taste, columns: Columns, row: int, sources: frozenset[str]) -> str | None:
     if known.liked_rows.size == 0:
         return None
-    topics = columns.topics[row]
-    shared = (np.isin(columns.topics[known.liked_rows], topics[topics > 0])).sum(axis=1)
-    best = int(shared.argmax())
-    if shared[best] == 0 and "collaborative" not in sources:
-        return None
+    topics = frozenset(columns.topics[row].tolist())
+    shared = [len(liked & topics) for liked in known.liked_topics]
+    best = max(range(len(shared)), key=shared.__getitem__)
+    if shared[best] == 0:
+        return "People with your taste like it." if "collaborative" in sources else None
     title = columns.events[int(known.liked_rows[best])].title
-    return f"Because you liked {title}." if shared[best] > 0 and title else "People with your taste like it."
+    return f"Because you liked {title}." if title else None
 
 
 def _interest(request: RecommendationRequest, event: CatalogueEvent) -> str | None:

@@ -5,6 +5,7 @@ the whole batch that were multiplied with all vectors at once. It proposes open 
 first, and nothing where it has nothing to say. It never raises for odd data.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -55,11 +56,10 @@ def content(look: Looking, limit: int) -> Retrieved:
     if not found:
         return NOTHING
     total = max(1, len(look.columns))
-    weights = [np.full(rows.size, np.log1p(total / rows.size), np.float32) for rows in found]
-    names, inverse = np.unique(np.concatenate(found), return_inverse=True)
-    rows: npt.NDArray[np.int64] = names.astype(np.int64)
-    scores = np.bincount(inverse, np.concatenate(weights)).astype(np.float32)
-    return _among(rows, scores, look.allowed, limit)
+    scores = np.zeros(len(look.columns), np.float32)
+    for rows in found:
+        scores[rows] += math.log1p(total / rows.size)
+    return _best(np.where(scores > 0.0, scores, np.float32(-np.inf)), look.allowed, limit)
 
 
 def geographic(look: Looking, limit: int) -> Retrieved:
