@@ -4,6 +4,7 @@ Written by training, read by a replica together with the version, so that both c
 this code is refused with MODEL_INVALID. It never unpickles anything.
 """
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,8 @@ def read_ranker(directory: Path) -> DeepRanker | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From memory: a file cut short would otherwise stay open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             if bytes(file["signature"]).decode() != _SIGNATURE:
                 raise ValueError("it was trained on other features")
             layers = {kind: _layers(file, kind) for kind in ("cross", "dense", "head")}
