@@ -65,6 +65,7 @@ fuzz: $(STAMP) ## Throw INPUTS=1000000 inputs at the socket engine, led by cover
 	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED) $(ARGS)
 
 bench-recs: install ## Measure recommendations: 100,000 events and people, two replicas
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recommendation_engine
 	$(BIN)/python -m benchmarks.recommendations $(ARGS)
 
 chaos: install node ## Seeded faults on real processes, every history checked (SECONDS=120 SEED=7 MUTATION=)
