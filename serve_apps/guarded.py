@@ -9,9 +9,11 @@ is left alone for a while. Nothing it raises gets past this.
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 _log = logging.getLogger("flow.recommender")
@@ -26,9 +28,34 @@ class PluginFailed(Exception):
     """The plugin raised, was late, or returned something of another form; its caller has a fallback."""
 
 
+class _Worker:
+    """One thread that a process need not wait for when it ends: a pool's threads would be, hanging or not."""
+
+    def __init__(self, name: str) -> None:
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, work: Callable[[], Any]) -> "Future[Any]":
+        """At most one at a time: `Guarded` asks again only when the one before is done."""
+        future: Future[Any] = Future()
+        self._work.put((future, work))
+        return future
+
+    def stop(self) -> None:
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            future, work = item
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001  # handed to whoever asked
+                future.set_exception(error)
+
+
 @dataclass(slots=True)
 class _Plugin:
-    thread: ThreadPoolExecutor
+    thread: _Worker
     running: "Future[Any] | None" = None
     in_a_row: int = 0
     alone_until: float = 0.0
@@ -47,7 +74,7 @@ class Guarded:
         """What `work` returns, unless `problem` finds fault with it. Raises PluginFailed."""
         plugin = self._plugins.get(name)
         if plugin is None:
-            plugin = self._plugins[name] = _Plugin(ThreadPoolExecutor(1, thread_name_prefix=f"flow-plugin-{name}"))
+            plugin = self._plugins[name] = _Plugin(_Worker(f"flow-plugin-{name}"))
         if plugin.running is not None and not plugin.running.done():
             raise self._skipped(plugin, f"{name} still works on what it was asked before")
         if plugin.in_a_row >= _FAILURES and self._monotonic() < plugin.alone_until:
@@ -73,7 +100,7 @@ class Guarded:
     def stop(self) -> None:
         """Waits for nobody: a thread that hangs ends with the process."""
         for plugin in self._plugins.values():
-            plugin.thread.shutdown(wait=False, cancel_futures=True)
+            plugin.thread.stop()
 
     @staticmethod
     def _skipped(plugin: _Plugin, why: str) -> PluginFailed:
