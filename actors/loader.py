@@ -7,9 +7,10 @@ what a fact needs in fact_sources.py.
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from actors.activation import Activation, Item
 from actors.claims import claim
@@ -22,6 +23,8 @@ from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 
 _log = logging.getLogger("flow.actors")
+
+_MOST_DOUBLINGS: Final = 4
 
 Wanted = Sequence[tuple[Item, Sequence[Fact]]]
 """Commands and the facts each still needs; the first command is the one that cannot wait."""
@@ -98,6 +101,7 @@ class Loader:
 
     async def _load(self, activation: Activation) -> None:
         try:
+            await self._give_way(activation)
             machine = await self._claim(activation)
         except FlowError as error:
             self.failures += 1
@@ -105,6 +109,13 @@ class Loader:
         else:
             self.activations += 1
             self._outcome.loaded(activation, machine)
+
+    async def _give_way(self, activation: Activation) -> None:
+        """Two owners that claim from each other without a pause would both write nothing for ever."""
+        tries = activation.inbox[0].attempts if activation.inbox else 0
+        if tries > 1:
+            most = self._limits.load_backoff_s * 2 ** min(tries - 2, _MOST_DOUBLINGS)
+            await asyncio.sleep(random.uniform(0, most))  # noqa: S311 - jitter, not a secret
 
     async def _claim(self, activation: Activation) -> Machine:
         delay = self._limits.load_backoff_s
