@@ -3,6 +3,7 @@
 A test that asks for any of them needs the marker `storage`. Nothing is started until it is asked for.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,5 +84,7 @@ async def storage(storage_settings: StorageSettings, redis_server: RedisServer) 
     """All of storage over a database of the test's own and an empty Redis."""
     redis_server.empty()
     opened = await open_storage(replace(storage_settings, redis_url=redis_server.uri), SystemClock())
+    while not opened.cache.listening:  # noqa: ASYNC110 - a gauge, which nobody announces
+        await asyncio.sleep(0.01)  # until it hears Redis it believes nothing there
     yield opened
     await opened.close()

@@ -49,6 +49,7 @@ async def test_methods_of_no_use_are_refused(method: str) -> None:
                 await poller.open()
         assert await poller.post("40") == (200, "ok")
         assert served.engine.statistics()["sockets_opened"] == 1
+        assert await poller.post("1") == (200, "ok")
 
 
 async def test_nothing_is_taken_after_the_end() -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from cluster.kernel.clock import SystemClock
 from serve_apps.contracts import ACTION_WEIGHTS
 from storage.analytics import ACTION_OF_STATUS, KEPT_MS, MongoAnalytics
 from storage.dates import to_date
+from storage.events import MongoEvents
 from storage.records import Rsvp
 from storage.rsvps import MongoRsvpLedger
 from storage.training_data import MongoTrainingData
@@ -21,10 +23,12 @@ class TestMongoAnalytics(AnalyticsContract):
 
 
 async def test_what_training_reads_of_an_answer_is_what_analytics_holds(open_database: OpenDatabase) -> None:
-    database = await open_database("analytics_events", "rsvps")
+    database = await open_database("analytics_events", "rsvps", "events")
+    times = {"start": to_date(0), "end": to_date(1)}
+    await MongoEvents(database, SystemClock()).create({"_id": "e", "title": "E", "datetime": times})
     for number, status in enumerate(ACTION_OF_STATUS):
         rsvp = Rsvp(event_id="e", user_id=f"u{number}", status=status, epoch=0, at_ms=number)
-        await MongoRsvpLedger(database).append([rsvp], [True])
+        assert (await MongoRsvpLedger(database).append([rsvp], [True])).refusal is None
         await MongoAnalytics(database).record([event(f"{number}", action=status)])
     learned = [row.action async for page in MongoTrainingData(database).interactions() for row in page]
     rows = await database.collection("analytics_events").find({}, limit=10, sort=[("_id", 1)])

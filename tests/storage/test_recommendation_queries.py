@@ -148,6 +148,7 @@ async def test_the_catalogue_holds_what_is_not_over(world: World, storage_settin
         coordinates=BERLIN,
         start_ms=NOW_MS + 3 * DAY_MS,
         end_ms=NOW_MS + 3 * DAY_MS + 2 * 3_600_000,
+        published_ms=NOW_MS,
     )
     assert (soon.event_id, soon.coordinates, soon.is_public) == ("soon", None, False)
 
