@@ -1,9 +1,10 @@
 """What people notice when a host dies: how long until its rooms answer again, and what the other rooms feel.
 
 Sends into many rooms all the time, kills hosts with SIGKILL (one of one, one of two) and stops others with SIGSTOP, and
-lets them go on after they were replaced. Prints one JSON line.
+lets them go on after they were replaced. Prints one JSON line. A quick look: `--hosts 2 --kills 1 --stops 1`.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -22,8 +23,9 @@ from cluster.run.installation import Installation
 from tests.support.flow_process import FlowProcess
 
 ROOMS, RATE = 40, 160.0
-KILLS_OF_ONE, KILLS_OF_TWO, STOPS = 6, 6, 3
-BEFORE_S, DURING_S, SETTLED_S = 3.0, 4.0, 2.0
+KILLS, STOPS = 5, 2
+SETTLED_S, BEFORE_S, DURING_S = 1.5, 3.0, 4.0
+_AFTER_S = 1.5
 _PATIENCE_S = 30.0
 
 
@@ -65,7 +67,7 @@ class Blows:
         others = set(self._load.room_ids) - affected
         struck = time.perf_counter()
         os.kill(pids["host-0"], number)
-        await asyncio.sleep(DURING_S + 2.0)
+        await asyncio.sleep(DURING_S + _AFTER_S)
         if number is signal.SIGSTOP:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids["host-0"], signal.SIGCONT)
@@ -95,19 +97,24 @@ async def measure(flow: FlowProcess, hosts: int, kills: int, stops: int) -> dict
     return {"kills": kills, "killed": killed.figures(), "stops": stops, "stopped": stopped.figures(), **outcome}
 
 
-def run(directory: Path) -> dict[str, Any]:
-    """On Flows of its own inside `directory`."""
+def run(directory: Path, kinds: tuple[int, ...] = (1, 2), kills: int = KILLS, stops: int = STOPS) -> dict[str, Any]:
+    """On Flows of its own inside `directory`, one for each number of hosts in `kinds`."""
     result: dict[str, Any] = {"case": "failover", "rooms": ROOMS, "messages_per_s": RATE}
-    for hosts, kills in ((1, KILLS_OF_ONE), (2, KILLS_OF_TWO)):
+    for hosts in kinds:
         flow = FlowProcess(directory / f"of-{hosts}")
         flow.up("--no-recommender", "--hosts", str(hosts))
         try:
-            result[f"one_of_{hosts}"] = asyncio.run(measure(flow, hosts, kills, STOPS))
+            result[f"one_of_{hosts}"] = asyncio.run(measure(flow, hosts, kills, stops))
         finally:
             flow.down()
     return result
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hosts", type=int, action="append", help="how many hosts; may be given again (1 and 2)")
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--stops", type=int, default=STOPS)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        print(json.dumps(run(Path(name))))
+        print(json.dumps(run(Path(name), tuple(given.hosts or (1, 2)), given.kills, given.stops)))
