@@ -46,6 +46,12 @@ async def until_whole(flow: FlowProcess, hosts: int) -> dict[str, int]:
     raise AssertionError("the fleet did not become whole again")
 
 
+def standby_mb(found: dict[str, Any]) -> int:
+    """What a standby costs: the resident memory of its process."""
+    [pid, *_] = [member["pid"] for member in found["members"] if member["state"] == "standby"]
+    return next(int(row["mb"]) for row in found["processes"] if row["pid"] == pid)
+
+
 def rooms_of(hosts: int, name: str, room_ids: list[str]) -> set[str]:
     view = View(1, tuple(Member(f"host-{n}", "host", "i", "h:1", "n") for n in range(hosts)))
     return {room_id for room_id in room_ids if (owner := view.host_for(chat_key(room_id))) and owner.name == name}
@@ -88,13 +94,16 @@ class Blows:
 async def measure(flow: FlowProcess, hosts: int, kills: int, stops: int) -> dict[str, Any]:
     load = RoomLoad(flow, ROOMS, RATE)
     await load.start()
+    await until_whole(flow, hosts)
+    standby = standby_mb(await status(flow))
     killed, stopped = Blows(flow, load, hosts), Blows(flow, load, hosts)
     for _ in range(kills):
         await killed.strike(signal.SIGKILL)
     for _ in range(stops):
         await stopped.strike(signal.SIGSTOP)
     outcome = await load.stop()
-    return {"kills": kills, "killed": killed.figures(), "stops": stops, "stopped": stopped.figures(), **outcome}
+    struck = {"kills": kills, "killed": killed.figures(), "stops": stops, "stopped": stopped.figures()}
+    return {"standby_mb": standby, **struck, **outcome}
 
 
 def run(directory: Path, kinds: tuple[int, ...] = (1, 2), kills: int = KILLS, stops: int = STOPS) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application, Deployment
 
+from cluster.kernel import priority
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INVALID_REQUEST, FlowError
 from serve_apps import model_files
@@ -84,6 +85,7 @@ class Replica:
     """One process of the application; `Recommender` below is this class as a Serve deployment."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
+        priority.restore()
         self._arguments = BuildArguments.model_validate(arguments)
         self._clock = SystemClock()
         self._encoder = msgspec.msgpack.Encoder()

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Protocol
 
 import psutil
 
-from cluster.kernel import logs
+from cluster.kernel import logs, priority
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import INTERNAL, MOVED, FlowError
 from cluster.kernel.tasks import TaskOwner
@@ -58,6 +58,7 @@ class MemberProcess(ABC):
     """One process of the cluster. Made on a running event loop; it starts at once."""
 
     def __init__(self, plan: ProcessPlan) -> None:
+        priority.restore()  # the imports, which are what a start costs, are done
         self.plan = plan
         self.incarnation = f"{time.time_ns():016x}-{secrets.token_hex(4)}"
         self._clock = SystemClock()

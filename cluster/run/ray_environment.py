@@ -2,16 +2,17 @@
 
 Ray reads these when a process of it starts, so they are set before Ray is imported. Each is a default: a value that the
 operator has set already stays. Sockets, message delivery and storage do not go through Ray here, so its own telemetry
-and eager polling are turned down; hosts and edges run at normal priority.
+and eager polling are turned down; hosts and edges start behind those that serve and run at normal priority.
 """
 
 from typing import Final
 
-from cluster.kernel import environment
+from cluster.kernel import environment, priority
 
 _SMALL_MACHINE: Final = {
-    # Ray gives workers a niceness of 15 unless told otherwise: hosts would starve beside anything else.
-    "RAY_worker_niceness": "0",
+    # Ray gives workers a niceness of 15 unless told otherwise: hosts would starve beside anything else. Those that
+    # serve give themselves the normal priority back once they have started.
+    "RAY_worker_niceness": str(priority.starting_niceness()),
     # Hosts hold people's rooms: they are the last to be killed for memory, not the first.
     "RAY_worker_oom_score_adjustment": "0",
     "RAY_memory_monitor_refresh_ms": "0",
