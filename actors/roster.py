@@ -25,7 +25,8 @@ class Roster:
         self._by_name: dict[str, Activation] = {}
         self._idle = IdleList()
         """Those that were idle when last looked at. One of them may be busy again."""
-        self._to_trim: Iterator[Activation] = iter(())
+        self._to_trim: Iterator[str] = iter(())
+        """Names, for a turn over all takes long: what leaves meanwhile must not stay in memory until its end."""
         self.passivations = 0
         self.refused = 0
 
@@ -84,13 +85,16 @@ class Roster:
 
     def _trim(self, unused_since: float) -> None:
         looked_at = 0
-        for activation in islice(self._to_trim, self._limits.sweep_slice):
+        for name in islice(self._to_trim, self._limits.sweep_slice):
             looked_at += 1
+            activation = self._by_name.get(name)
+            if activation is None:
+                continue
             is_quiet = activation.phase is Phase.ACTIVE and not activation.waiting
             if is_quiet and activation.last_used < unused_since and activation.machine is not None:
                 activation.machine.trim()
         if looked_at < self._limits.sweep_slice:
-            self._to_trim = iter(self)
+            self._to_trim = iter(tuple(self._by_name))
 
     def statistics(self) -> dict[str, int]:
         return {
