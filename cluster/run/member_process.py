@@ -58,7 +58,6 @@ class MemberProcess(ABC):
     """One process of the cluster. Made on a running event loop; it starts at once."""
 
     def __init__(self, plan: ProcessPlan) -> None:
-        priority.restore()  # the imports, which are what a start costs, are done
         self.plan = plan
         self.incarnation = f"{time.time_ns():016x}-{secrets.token_hex(4)}"
         self._clock = SystemClock()
@@ -173,6 +172,7 @@ class MemberProcess(ABC):
         """Open the storage, then take back the name that the view still gives an earlier life of this process."""
         if self._storage is None:
             self._storage = await wiring.open_storage(self.plan, self._clock)
+        priority.restore()  # imports and connections, which are what a start costs, are done
         view = await self._storage.view_store.load() or View()
         mine = held_by(view, self.plan.name)
         if mine is not None:
