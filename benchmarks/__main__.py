@@ -30,7 +30,7 @@ LONG: Final = frozenset({"hundred_thousand"})
 """Run only when named: `make bench-100k`."""
 
 
-_RUN: Final = re.compile(r"^def run\((options: Options|directory: Path)\)", re.MULTILINE)
+_RUN: Final = re.compile(r"^def run\((options: Options|directory: Path)\b", re.MULTILINE)
 
 
 def names() -> list[str]:
