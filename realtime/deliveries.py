@@ -17,7 +17,7 @@ from cluster.kernel.errors import FlowError
 from cluster.kernel.ids import Key
 from cluster.kernel.wire import decode
 from realtime.engine.port import Connection, EncodedEvent, Engine
-from realtime.offsets import Offsets
+from realtime.offsets import Offsets, head_of
 from realtime.router import Links
 from realtime.subscriptions import Subscriptions
 
@@ -91,15 +91,24 @@ class Deliveries:
     def _send_tracked(
         self, receivers: Iterable[Connection], delivery: Delivery, event: EncodedEvent
     ) -> list[Connection]:
-        """Send to those whose clients keep offsets, each with its own; returns the others."""
-        others = []
-        room_id = delivery.key.removeprefix(_CHAT_PREFIX)
+        """Send to those whose clients keep offsets, each with its own; returns the others.
+
+        All who are in this room alone have the same offset, so they get the same bytes.
+        """
+        others, alike = [], []
+        room_id, seq = delivery.key.removeprefix(_CHAT_PREFIX), delivery.seq
+        head, tracked = head_of(room_id), self._tracked
         for connection in receivers:
-            offsets = self._tracked.get(connection)
+            offsets = tracked.get(connection)
             if offsets is None:
                 others.append(connection)
+            elif offsets.alone_in == head:
+                offsets.alone_at = seq
+                alike.append(connection)
             else:
-                connection.send(event, offsets.move(room_id, delivery.seq))
+                connection.send(event.with_offset(offsets.move(room_id, seq)))
+        if alike:
+            self.engine.broadcast(alike, event.with_offset(f"{head}{seq}"))
         return others
 
     def resume(self, key: str) -> None:

@@ -5,7 +5,7 @@ It promises that a combination that cannot work is refused when it is made. It d
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Final
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,9 @@ class EdgeLimits:
     resume_timeout_s: float = 10.0
     max_resumes_in_flight: int = 8
 
+    state_recovery: Literal["automatic", "asked", "off"] = "automatic"
+    """Which clients of `/chat` get connection state recovery: those known to keep offsets and those that ask for it,
+    those that ask alone, or none."""
     max_recoverable_rooms: int = 32
     """Rooms of one connection up to which its client's own connection state recovery works."""
     max_recovered_messages: int = 512

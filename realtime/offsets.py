@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from cluster.kernel.errors import FlowError
@@ -25,7 +26,8 @@ _SEPARATOR: Final = "."
 _MAC_BYTES: Final = 16
 _ID_BYTES: Final = 12
 _LETTERS: Final = {RoomKind.GROUP: "g", RoomKind.EVENT: "e", RoomKind.DIRECT: "d"}
-_PIECE: Final = re.compile(r"(?:([ge])([\w-]{16})|(d)([\w-]{32}))(0|[1-9][0-9]{0,15})", re.ASCII)
+_PIECE: Final = re.compile(r"([ge][\w-]{16}|d[\w-]{32})(0|[1-9][0-9]{0,15})", re.ASCII)
+_HEADS_KEPT: Final = 4_096
 
 
 class Offsets:
@@ -33,69 +35,98 @@ class Offsets:
 
     Of a connection with more than `max_rooms` the text says that it cannot be recovered. A position is not a secret
     and not signed: showing another one asks for no more than `since` does.
+
+    Nearly all connections are in one room. Of those this holds two references: `alone_in`, the head of that room's
+    piece of the text, and `alone_at`, the position there, which may be set in the place of a `move`. Heads are equal
+    exactly when their rooms are. In none or several rooms `alone_in` is None.
     """
 
-    __slots__ = ("_heads", "_max_rooms", "_pieces", "_seqs")
+    __slots__ = ("_max_rooms", "_pieces", "alone_at", "alone_in")
 
     def __init__(self, max_rooms: int) -> None:
         self._max_rooms = max_rooms
-        self._heads: dict[str, str] = {}
-        self._seqs: dict[str, int] = {}
-        self._pieces: dict[str, str] = {}
+        self._pieces: dict[str, str] | None = None
+        """By head, of two rooms or more, in the order of the text."""
+        self.alone_in: str | None = None
+        self.alone_at = 0
 
     @property
     def text(self) -> str:
+        if self._pieces is None:
+            return "" if self.alone_in is None else f"{self.alone_in}{self.alone_at}"
         if len(self._pieces) > self._max_rooms:
             return _UNRECOVERABLE
         return _SEPARATOR.join(self._pieces.values())
 
     def move(self, room_id: str, seq: int) -> str:
         """The connection has everything of this room up to `seq`. Returns the new text."""
-        head = self._heads.get(room_id)
-        if head is None:
-            head = self._heads[room_id] = _head(room_id)
-        self._seqs[room_id] = seq
-        self._pieces[room_id] = f"{head}{seq}"
+        head = head_of(room_id)
+        if self._pieces is None:
+            if self.alone_in is None or self.alone_in == head:
+                self.alone_in, self.alone_at = head, seq
+                return self.text
+            self._pieces = {self.alone_in: self.text}
+            self.alone_in = None
+        self._pieces[head] = f"{head}{seq}"
         return self.text
 
     def leave(self, room_id: str) -> str:
         """The connection gets no more of this room. Returns the new text."""
-        for known in (self._heads, self._seqs, self._pieces):
-            known.pop(room_id, None)
+        head = head_of(room_id)
+        if self._pieces is None:
+            if self.alone_in == head:
+                self.alone_in = None
+            return self.text
+        self._pieces.pop(head, None)
+        if len(self._pieces) == 1:
+            ((self.alone_in, piece),) = self._pieces.items()
+            self.alone_at = int(piece.removeprefix(self.alone_in))
+            self._pieces = None
         return self.text
 
     def __contains__(self, room_id: str) -> bool:
-        return room_id in self._seqs
+        head = head_of(room_id)
+        return self.alone_in == head if self._pieces is None else head in self._pieces
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter(tuple(self._seqs.items()))
+        """Rooms and positions as of now."""
+        if self._pieces is not None:
+            known = tuple((head, int(piece.removeprefix(head))) for head, piece in self._pieces.items())
+        else:
+            known = () if self.alone_in is None else ((self.alone_in, self.alone_at),)
+        for head, seq in known:
+            room_id = _room_of(head)
+            assert room_id is not None, "a head that was made of a room"
+            yield room_id, seq
 
     @classmethod
     def parse(cls, text: str, max_rooms: int) -> "Offsets | None":
         """The inverse of `text`; None for anything else, and for a text that says it cannot be recovered."""
         offsets = cls(max_rooms)
-        for piece in text.split(_SEPARATOR) if text else ():
+        pieces = text.split(_SEPARATOR) if text else []
+        if len(pieces) > max_rooms:
+            return None
+        for piece in pieces:
             match = _PIECE.fullmatch(piece)
-            if match is None or len(offsets._pieces) >= max_rooms:
+            room_id = None if match is None else _room_of(match[1])
+            if match is None or room_id is None or room_id in offsets:
                 return None
-            letter, packed, direct, packed_direct, seq = match.groups()
-            room_id = _room_id(letter or direct, packed or packed_direct)
-            if room_id is None or room_id in offsets:
-                return None
-            offsets.move(room_id, int(seq))
+            _ = offsets.move(room_id, int(match[2]))
         return offsets
 
 
-def _head(room_id: str) -> str:
+@lru_cache(_HEADS_KEPT)
+def head_of(room_id: str) -> str:
+    """How a room's piece of the text begins. Kept, so that the members of a room share it."""
     room = parse_room(room_id)
     ids = "".join(room.people) if room.people is not None else (room.event_id or room.id)
     return _LETTERS[room.kind] + base64.urlsafe_b64encode(bytes.fromhex(ids)).decode()
 
 
-def _room_id(letter: str, packed: str) -> str | None:
-    """The room that a piece names; None when no such room can be."""
-    ids = base64.urlsafe_b64decode(packed).hex()
-    text = {"g": ids, "e": f"event:{ids}", "d": f"dm:{ids[: 2 * _ID_BYTES]}:{ids[2 * _ID_BYTES :]}"}[letter]
+def _room_of(head: str) -> str | None:
+    """The room that a head names; None when no such room can be."""
+    ids = base64.urlsafe_b64decode(head[1:]).hex()
+    text = {"g": ids, "e": f"event:{ids}", "d": f"dm:{ids[: 2 * _ID_BYTES]}:{ids[2 * _ID_BYTES :]}"}[head[0]]
     try:
         return text if parse_room(text).id == text else None
     except FlowError:

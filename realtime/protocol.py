@@ -119,7 +119,7 @@ class ConnectRequest(Payload, frozen=True, forbid_unknown_fields=False):
     """The `auth` payload of a connection. `location` is [longitude, latitude]; `interests` are tags.
 
     For `/chat`: `since` names rooms to join again and where the client is in each; `recover` asks for connection state
-    recovery, of which the official client adds `pid` and `offset` by itself when it comes back.
+    recovery, or for none; the official client adds its `pid` and `offset` by itself when it comes back.
     Client libraries put fields of their own into it, so here unknown fields are left alone.
     """
 
@@ -136,7 +136,7 @@ class ConnectRequest(Payload, frozen=True, forbid_unknown_fields=False):
         | None
     ) = None
     since: Annotated[dict[RoomId, Since], msgspec.Meta(max_length=MAX_SINCE_ROOMS)] | None = None
-    recover: bool = False
+    recover: bool | None = None
     pid: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PID_CHARACTERS)] | None = None
     offset: Annotated[str, msgspec.Meta(max_length=MAX_OFFSET_CHARACTERS)] | None = None
 

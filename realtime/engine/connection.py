@@ -61,10 +61,14 @@ class NamespaceConnection:
     def emit(self, name: str, *args: Any) -> None:
         self.send_packet(Packet(PacketKind.EVENT, self.namespace, [name, *args]))
 
-    def send(self, event: EncodedEvent, offset: str | None = None) -> None:
+    @property
+    def keeps_offsets(self) -> bool:
+        return self._session.peer.keeps_offsets
+
+    def send(self, event: EncodedEvent) -> None:
         assert isinstance(event, OutgoingEvent), "an event of another engine"
         assert event.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
-        self.send_wire(event.wire(self._codec) if offset is None else event.wire_with(self._codec, offset))
+        self.send_wire(event.wire(self._codec))
 
     def unsend(self) -> None:
         if self.phase is Phase.ADMITTING:
@@ -93,6 +97,7 @@ class NamespaceConnection:
         """Answer the client's CONNECT, then send what was held."""
         self.phase = Phase.OPEN
         told = {"sid": self.id} if self.pid is None else {"sid": self.id, "pid": self.pid}
+        self.pid = None  # told once, and not worth keeping
         self._session.send(self._codec.encode(Packet(PacketKind.CONNECT, self.namespace, told)))
         held, self._held = self._held, []
         for wire in held:

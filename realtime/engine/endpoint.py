@@ -11,11 +11,12 @@ from enum import Enum
 from typing import Final, Protocol
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from cluster.kernel.errors import PROTOCOL_ERROR, TOO_LARGE
 from realtime.engine.cors import cors_headers
 from realtime.engine.handover import hand_over, websocket_accept
+from realtime.engine.offset_keeper import keeps_offsets
 from realtime.engine.packets import ProtocolViolation
 from realtime.engine.polling import PollingTransport, decode_payload
 from realtime.engine.runtime import Runtime
@@ -144,8 +145,7 @@ class Endpoint:
         wait = self._door.wait_s()
         if wait:
             raise Refused(Refusal.FULL, wait)
-        peer = Peer(self._door.address(request), request.headers.get("Origin"), request.query_string)
-        session = Session(self._runtime, self, peer)
+        session = Session(self._runtime, self, self._peer(request))
         session.handler = self._open_handler(session)
         if accept is None:
             polling = PollingTransport(self._runtime, session)
@@ -157,6 +157,11 @@ class Endpoint:
         response = hand_over(request, websocket, accept)
         session.start()
         return response
+
+    def _peer(self, request: web.Request) -> Peer:
+        said, query = request.headers, request.query_string
+        keeper = keeps_offsets(query, said.get(hdrs.USER_AGENT), said.get(hdrs.SEC_WEBSOCKET_EXTENSIONS))
+        return Peer(self._door.address(request), said.get(hdrs.ORIGIN), query, keeper)
 
     def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
         accept = websocket_accept(request)

@@ -1,7 +1,7 @@
 """An event that goes to many connections: encoded at most once per parser, and framed at most once per transport.
 
-A connection whose client keeps offsets gets the same bytes with its own offset as one argument more: the event is
-encoded once with that argument open, and each such connection's text is put at the end.
+Clients that keep offsets get the same bytes with an offset as one argument more: the event is encoded once with that
+argument open, and each offset is put at its end, however many connections have that offset.
 """
 
 from typing import Any, Final
@@ -19,35 +19,63 @@ MSGPACK: Final = MsgpackCodec()
 class OutgoingEvent:
     """Made by `SocketEngine.encode`. The arguments must not change afterwards: msgpack is encoded when first needed."""
 
-    __slots__ = ("_json", "_msgpack", "_open", "_packet")
+    __slots__ = ("_json", "_msgpack", "_open", "packet")
 
     def __init__(self, namespace: str, name: str, args: tuple[Any, ...]) -> None:
         """Raises TypeError for arguments that have no form in JSON."""
-        self._packet = Packet(PacketKind.EVENT, namespace, [name, *args])
-        self._json = JSON.encode(self._packet)
+        self.packet = Packet(PacketKind.EVENT, namespace, [name, *args])
+        self._json: Wire | None = JSON.encode(self.packet)
         self._msgpack: Wire | None = None
-        self._open: dict[str, bytes] = {}
+        self._open: dict[str, bytes] | None = None
 
     @property
     def namespace(self) -> str:
-        return self._packet.namespace
+        return self.packet.namespace
 
     def wire(self, codec: Codec) -> Wire:
         if codec is JSON:
+            if self._json is None:
+                self._json = self._encode(codec)
             return self._json
         if self._msgpack is None:
-            self._msgpack = codec.encode(self._packet)
+            self._msgpack = self._encode(codec)
         return self._msgpack
 
-    def wire_with(self, codec: Codec, offset: str) -> Wire:
-        """The event with one argument more, which only one connection gets."""
+    def _encode(self, codec: Codec) -> Wire:
+        return codec.encode(self.packet)
+
+    def with_offset(self, offset: str) -> "EventWithOffset":
+        return EventWithOffset(self, offset)
+
+    def open_ended(self, codec: Codec) -> bytes:
+        """All but the last argument, which is yet to come. Raises TypeError when the event has attachments."""
+        if self._open is None:
+            self._open = {}
         start = self._open.get(codec.name)
         if start is None:
-            open_ended = self._packet._replace(data=[*self._packet.data, ""])
-            start = self._open[codec.name] = codec.encode(open_ended).whole.removesuffix(_EMPTY_AT_THE_END[codec.name])
+            wire = codec.encode(self.packet._replace(data=[*self.packet.data, ""]))
+            if wire.packets != 1:
+                raise TypeError("an event with attachments has no offset")
+            start = self._open[codec.name] = wire.whole.removesuffix(_EMPTY_AT_THE_END[codec.name])
+        return start
+
+
+class EventWithOffset(OutgoingEvent):
+    """Made by `OutgoingEvent.with_offset`."""
+
+    __slots__ = ("_event", "_offset")
+
+    def __init__(self, event: OutgoingEvent, offset: str) -> None:
+        self._event = event
+        self._offset = offset
+        self.packet = event.packet
+        self._json = self._msgpack = self._open = None
+
+    def _encode(self, codec: Codec) -> Wire:
+        start = self._event.open_ended(codec)
         if codec is JSON:
-            return Wire(start + b'"' + offset.encode() + b'"]')
-        return Wire(None, (start + msgpack.packb(offset),))
+            return Wire(start + b'"' + self._offset.encode() + b'"]')
+        return Wire(None, (start + msgpack.packb(self._offset),))
 
 
 _EMPTY_AT_THE_END: Final = {JSON.name: b'""]', MSGPACK.name: msgpack.packb("")}

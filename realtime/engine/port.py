@@ -24,6 +24,12 @@ class EncodedEvent(Protocol):
     @property
     def namespace(self) -> str: ...
 
+    def with_offset(self, offset: str) -> "EncodedEvent":
+        """The same event with `offset` as one argument more, which a client that was given a `pid` keeps and shows
+        when it comes back. Only that argument is encoded anew. It may have printable ASCII without quotes and
+        backslashes. Raises TypeError when the event has binary attachments.
+        """
+
 
 class Connection(Protocol):
     """One socket's connection to one namespace. Hashable by identity."""
@@ -50,6 +56,10 @@ class Connection(Protocol):
         False at once when either side has closed, before `disconnected` is called.
         """
 
+    @property
+    def keeps_offsets(self) -> bool:
+        """Whether this is a client that keeps the offset of an event by itself, as far as its first request tells."""
+
     def emit(self, name: str, *args: Any) -> None:
         """Send one event to this connection alone; nothing happens when it is not open.
 
@@ -57,12 +67,8 @@ class Connection(Protocol):
         connected. Raises TypeError for arguments that have no form in the client's parser.
         """
 
-    def send(self, event: EncodedEvent, offset: str | None = None) -> None:
-        """Send an already encoded event; it must be of this connection's namespace.
-
-        `offset` becomes its last argument, which a client that was given a `pid` keeps and shows when it comes back.
-        It may have printable ASCII without quotes and backslashes.
-        """
+    def send(self, event: EncodedEvent) -> None:
+        """Send an already encoded event; it must be of this connection's namespace."""
 
     def unsend(self) -> None:
         """Forget what was sent before `connect` has returned."""

@@ -26,11 +26,12 @@ _DO_NOT_COME_BACK: Final = 3500
 
 
 class Peer(NamedTuple):
-    """Who opened the session, as its first request said."""
+    """Who opened the session, as its first request said. `keeps_offsets`: see `offset_keeper`."""
 
     remote_address: str
     origin: str | None
     query_string: str
+    keeps_offsets: bool = False
 
 
 class MessageHandler(Protocol):

@@ -1,9 +1,9 @@
 """/chat, for those who come back: the rooms they were in and exactly what they missed there, without a further request.
 
-Two ways, both asked for in the `auth` payload. `since` names rooms and positions: after CONNECT each is joined again
-and answered with `chat:resumed`. `recover` is Socket.IO's connection state recovery: rooms and positions are in the
-offset that the client kept, and either all of them are taken up before CONNECT is answered (same id, `recovered`) or
-none is. Membership is asked of each room as for any join.
+Two ways. `since` in the `auth` payload names rooms and positions: after CONNECT each is joined again and answered with
+`chat:resumed`. Socket.IO's connection state recovery asks nothing of the official client, and `recover: true` of others
+that have it: rooms and positions are in the offset that the client kept, and either all of them are taken up before
+CONNECT is answered (same id, `recovered`) or none is. Membership is asked of each room as for any join.
 """
 
 import asyncio
@@ -37,10 +37,18 @@ async def admit(
     if not person.socket.is_attached:
         await persist(services, connection, [attach_step(services, person)])
     recovered = None
-    if request.recover or request.pid is not None:
+    if _is_recoverable(services, connection, request):
         recovered = await _recover(services, connection, person, request)
     since = _still_wanted(request.since or {}, recovered)
     return partial(resume_rooms, services, connection, person, since) if since else None
+
+
+def _is_recoverable(services: Services, connection: Connection, request: ConnectRequest) -> bool:
+    """What the client says goes before what its first request looked like, and what the operator says before both."""
+    setting = services.limits.state_recovery
+    if setting == "off" or request.recover is False:
+        return False
+    return request.recover or request.pid is not None or (setting == "automatic" and connection.keeps_offsets)
 
 
 def _still_wanted(since: Mapping[str, Since], recovered: Offsets | None) -> dict[str, SincePosition]:

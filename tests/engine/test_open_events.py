@@ -21,14 +21,18 @@ def test_it_is_the_event_with_one_argument_more(bodies: list[dict[str, Any]], fi
     event = OutgoingEvent("/chat", "chat:new_message", tuple(bodies))
     for offset in (first, second):
         expected = ["chat:new_message", *bodies, offset]
-        json_text = event.wire_with(JSON, offset).whole
+        ended = event.with_offset(offset)
+        json_text = ended.wire(JSON).whole
         assert json_text.startswith(b"42/chat,")
         assert orjson.loads(json_text.removeprefix(b"42/chat,")) == expected
-        assert msgpack.unpackb(event.wire_with(MSGPACK, offset).whole) == {"type": 2, "nsp": "/chat", "data": expected}
+        assert msgpack.unpackb(ended.wire(MSGPACK).whole) == {"type": 2, "nsp": "/chat", "data": expected}
+        assert ended.namespace == "/chat"
+        assert ended.wire(JSON) is ended.wire(JSON), "encoded once, however many have this offset"
+        assert ended.wire(MSGPACK) is ended.wire(MSGPACK)
     assert event.wire(JSON) is event.wire(JSON)
 
 
 def test_an_event_with_attachments_cannot_be_open():
     event = OutgoingEvent("/chat", "picture", (b"bytes",))
-    with pytest.raises(AssertionError):
-        event.wire_with(JSON, "offset")
+    with pytest.raises(TypeError):
+        event.with_offset("offset").wire(JSON)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.kernel.ids import parse_room
-from realtime.offsets import MAX_OFFSET_CHARACTERS, MAX_PID_CHARACTERS, Offsets, PidSigner
+from realtime.offsets import MAX_OFFSET_CHARACTERS, MAX_PID_CHARACTERS, Offsets, PidSigner, head_of
 
 IDS = st.binary(min_size=12, max_size=12).map(bytes.hex)
 ROOMS = st.one_of(
@@ -45,6 +45,30 @@ def test_moves_and_leaves_end_where_they_should(steps):
         assert dict(offsets) == expected
         assert text == offsets.text
         assert (Offsets.parse(text, 2) is None) == (len(expected) > 2)
+
+
+ROOMS_OF_ONE = ["a" * 24, "event:" + "b" * 24, "c" * 24]
+ACTS = st.sampled_from(["delivered", "moved", "left"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(ROOMS_OF_ONE), ACTS, SEQS), max_size=30))
+def test_a_connection_that_is_alone_in_a_room_has_the_same_text_as_any_other(acts):
+    """The quick way of a delivery (`alone_in`, `alone_at`) and the plain one end in the same, act by act."""
+    quick, plain = Offsets(2), {}
+    for room, act, seq in acts:
+        if act == "left":
+            plain.pop(room, None)
+            quick.leave(room)
+        else:
+            plain[room] = f"{head_of(room)}{seq}"
+            if act == "delivered" and quick.alone_in == head_of(room):
+                quick.alone_at = seq
+            else:
+                quick.move(room, seq)
+        assert quick.text == ("-" if len(plain) > 2 else ".".join(plain.values()))
+        assert (quick.alone_in is not None) == (len(plain) == 1)
+        for other in ROOMS_OF_ONE:
+            assert (other in quick) == (other in plain)
 
 
 @given(st.text(max_size=200) | st.text(alphabet="gedA_-0123456789.", max_size=80))
