@@ -1,7 +1,7 @@
 """An event that goes to many connections: encoded at most once per parser, and framed at most once per transport.
 
-Clients that keep offsets get the same bytes with an offset as one argument more: the event is encoded once with that
-argument open, and each offset is put at its end, however many connections have that offset.
+Clients that keep offsets get the same bytes with an offset as one argument more, put at the end of what was encoded
+already, once for each offset however many connections have it.
 """
 
 from typing import Any, Final
@@ -14,6 +14,7 @@ from realtime.engine.wire import Wire
 
 JSON: Final = JsonCodec()
 MSGPACK: Final = MsgpackCodec()
+_EMPTY: Final = msgpack.packb("")
 
 
 class OutgoingEvent:
@@ -26,7 +27,7 @@ class OutgoingEvent:
         self.packet = Packet(PacketKind.EVENT, namespace, [name, *args])
         self._json: Wire | None = JSON.encode(self.packet)
         self._msgpack: Wire | None = None
-        self._open: dict[str, bytes] | None = None
+        self._open: bytes | None = None
 
     @property
     def namespace(self) -> str:
@@ -48,16 +49,13 @@ class OutgoingEvent:
         return EventWithOffset(self, offset)
 
     def open_ended(self, codec: Codec) -> bytes:
-        """All but the last argument, which is yet to come. Raises TypeError when the event has attachments."""
+        """All but the last argument, which is yet to come. Not for an event with attachments."""
+        if codec is JSON:
+            return self.wire(codec).whole.removesuffix(b"]") + b","
         if self._open is None:
-            self._open = {}
-        start = self._open.get(codec.name)
-        if start is None:
-            wire = codec.encode(self.packet._replace(data=[*self.packet.data, ""]))
-            if wire.packets != 1:
-                raise TypeError("an event with attachments has no offset")
-            start = self._open[codec.name] = wire.whole.removesuffix(_EMPTY_AT_THE_END[codec.name])
-        return start
+            with_empty = codec.encode(self.packet._replace(data=[*self.packet.data, ""]))
+            self._open = with_empty.whole.removesuffix(_EMPTY)
+        return self._open
 
 
 class EventWithOffset(OutgoingEvent):
@@ -71,11 +69,12 @@ class EventWithOffset(OutgoingEvent):
         self.packet = event.packet
         self._json = self._msgpack = self._open = None
 
+    def with_offset(self, offset: str) -> "EventWithOffset":
+        """In the place of its own."""
+        return EventWithOffset(self._event, offset)
+
     def _encode(self, codec: Codec) -> Wire:
         start = self._event.open_ended(codec)
         if codec is JSON:
             return Wire(start + b'"' + self._offset.encode() + b'"]')
         return Wire(None, (start + msgpack.packb(self._offset),))
-
-
-_EMPTY_AT_THE_END: Final = {JSON.name: b'""]', MSGPACK.name: msgpack.packb("")}

@@ -27,7 +27,7 @@ class EncodedEvent(Protocol):
     def with_offset(self, offset: str) -> "EncodedEvent":
         """The same event with `offset` as one argument more, which a client that was given a `pid` keeps and shows
         when it comes back. Only that argument is encoded anew. It may have printable ASCII without quotes and
-        backslashes. Raises TypeError when the event has binary attachments.
+        backslashes. Not for an event with binary attachments.
         """
 
 

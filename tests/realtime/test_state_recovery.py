@@ -1,6 +1,7 @@
 """The official JavaScript client's own connection state recovery: `socket.recovered`, its id, and exactly what it
 missed, with and without events before the drop, whatever died meanwhile."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from tests.support.relay import Relay
 
 pytestmark = [needs_node, pytest.mark.timeout(120)]
 
-TRANSPORTS = pytest.mark.parametrize("transport", ["websocket", "polling"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["default", "websocket", "polling"])
 
 
 class Stage:
@@ -37,8 +38,8 @@ class Stage:
         self.relay = Relay(address(flow.urls["edge-0"]))
         host, port = await self.relay.start()
         self.url = f"http://{host}:{port}"
-        auth = {"token": flow.token(self.listener_id), "recover": True}
-        self.listener = await NodeClient.start(self.url, auth=auth, transports=[transport], **options)
+        auth = {"token": flow.token(self.listener_id), **options.pop("auth", {})}
+        self.listener = await NodeClient.start(self.url, auth=auth, **by(transport), **options)
         self.first = await self.listener.next("connect")
         assert self.first["recovered"] is False
         return self
@@ -64,6 +65,11 @@ class Stage:
     async def close(self) -> None:
         await self.listener.stop()
         await self.relay.stop()
+
+
+def by(transport: str) -> dict[str, Any]:
+    """The client's options; without any it polls first and then upgrades."""
+    return {} if transport == "default" else {"transports": [transport]}
 
 
 def address(url: str) -> tuple[str, int]:
@@ -229,13 +235,60 @@ async def test_an_expired_token_recovers_nothing(stage: Stage):
     assert (await stage.listener.next("refused"))["data"]["code"] == "token_expired"
 
 
-async def test_who_did_not_ask_for_it_gets_no_offsets(flow: Flow, stage: Stage):
+async def test_a_client_that_looks_like_another_may_ask_for_it(stage: Stage):
+    headers = {"User-Agent": "A kiosk/1.0"}
+    await stage.open("polling", extraHeaders=headers)
+    await stage.listener.tell("drop")
+    assert (await stage.comes_back())["recovered"] is False
+    await stage.listener.tell("auth", recover=True)
+    await stage.listener.tell("drop")
+    assert (await stage.comes_back())["recovered"] is False
+    await stage.listener.tell("drop")
+    assert (await stage.comes_back())["recovered"] is True
+
+
+@TRANSPORTS
+async def test_who_wants_none_of_it_gets_plain_events(stage: Stage, transport: str):
+    await stage.open(transport, auth={"recover": False})
+    await stage.join()
+    await stage.say("1")
+    await stage.hears("1")
+    assert [len(said["args"]) for said in stage.listener.said if said["what"] == "event"] == [1]
+    await stage.listener.tell("drop")
+    assert (await stage.comes_back())["recovered"] is False
+
+
+@pytest.mark.parametrize(
+    ("setting", "recover", "recovered"),
+    [("asked", None, False), ("asked", True, True), ("off", None, False), ("off", True, False)],
+)
+async def test_the_operator_has_the_last_word(
+    stage: Stage, flow: Flow, setting: str, recover: bool | None, recovered: bool
+):
+    await flow.add_edge("edge-1", state_recovery=setting)
+    flow.urls["edge-0"] = flow.urls["edge-1"]
+    await stage.open("websocket", auth={} if recover is None else {"recover": recover})
+    await stage.join()
+    stage.relay.cut()
+    assert (await stage.comes_back())["recovered"] is recovered
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_strict_handler_of_another_client_gets_what_it_expects(flow: Flow, stage: Stage, transport: str):
     await stage.open("websocket")
-    plain = await flow.client(stage.listener_id).connect(CHAT)
+    plain = flow.client(stage.listener_id)
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+
+    @plain.sio.on("chat:new_message", namespace=CHAT)
+    async def on_message(data: dict[str, Any]) -> None:
+        heard.put_nowait(data)
+
+    await plain.connect(CHAT, transport=transport)
     await plain.call(CHAT, "chat:join_room", stage.room)
     await stage.join()
     await stage.say("1")
-    assert (await plain.next("chat:new_message"))["text"] == "1"
+    async with asyncio.timeout(5):
+        assert (await heard.get())["text"] == "1"
     assert plain.all("chat:offset") == []
     await stage.hears("1")
     [arguments] = [said["args"] for said in stage.listener.said if said.get("name") == "chat:new_message"]
