@@ -77,7 +77,7 @@ class EdgeLimits:
     resume_timeout_s: float = 10.0
     max_resumes_in_flight: int = 8
 
-    state_recovery: Literal["automatic", "asked", "off"] = "automatic"
+    state_recovery: Literal["automatic", "asked", "never"] = "automatic"
     """Which clients of `/chat` get connection state recovery: those known to keep offsets and those that ask for it,
     those that ask alone, or none."""
     max_recoverable_rooms: int = 32

@@ -143,6 +143,9 @@ class ServeRecommender:
         except TimeoutError:
             self._counts["late"] += 1
             raise FlowError(DEADLINE_EXCEEDED, "The recommender did not answer in time.") from None
+        except FlowError as error:
+            self._counts["late"] += error.kind is DEADLINE_EXCEEDED  # the call's own time was up first
+            raise
         except asyncio.CancelledError:
             one.reply.cancel()
             one.abandon()

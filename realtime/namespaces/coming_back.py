@@ -46,7 +46,7 @@ async def admit(
 def _is_recoverable(services: Services, connection: Connection, request: ConnectRequest) -> bool:
     """What the client says goes before what its first request looked like, and what the operator says before both."""
     setting = services.limits.state_recovery
-    if setting == "off" or request.recover is False:
+    if setting == "never" or request.recover is False:
         return False
     return request.recover or request.pid is not None or (setting == "automatic" and connection.keeps_offsets)
 

@@ -260,7 +260,7 @@ async def test_who_wants_none_of_it_gets_plain_events(stage: Stage, transport: s
 
 @pytest.mark.parametrize(
     ("setting", "recover", "recovered"),
-    [("asked", None, False), ("asked", True, True), ("off", None, False), ("off", True, False)],
+    [("asked", None, False), ("asked", True, True), ("never", None, False), ("never", True, False)],
 )
 async def test_the_operator_has_the_last_word(
     stage: Stage, flow: Flow, setting: str, recover: bool | None, recovered: bool

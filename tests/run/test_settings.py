@@ -63,6 +63,7 @@ def test_the_command_line_wins_over_the_file(written) -> None:
         ("flow: {hosts: many}", "flow.hosts in ray_config.yaml is 'many'"),
         ("flow: {environment: prod}", "should be 'development' or 'production'"),
         ("flow: {edge: {max_keys: 0}}", "max_keys must be greater than 0, not 0"),
+        ("flow: {edge: {state_recovery: sometimes}}", "flow.edge.state_recovery"),
         ("flow: {sockets: {max_sockets: 0}}", "max_sockets must be at least 1"),
         ("flow: {storage: {uri: 'mongodb://u:secret@h'}}", "flow.storage.uri in ray_config.yaml is a secret"),
         ("flow: {link: {ping_timeout_s: 0.5}}", "flow.link.ping_timeout_s is 0.5"),

@@ -90,10 +90,12 @@ async def test_an_answer_arrives_whole() -> None:
 
 
 async def test_an_answer_that_never_comes_is_given_up_and_cancelled() -> None:
-    application = Application(NEVER)
+    application = Application()
     client = ServeRecommender(lambda: application)
+    await client.recommend(request())  # it has its handle: the deadline is the call's alone
+    application.result = NEVER
     await refused(client, DEADLINE_EXCEEDED, deadline_ms=10)
-    await until(lambda: application.calls[0].cancelled)
+    await until(lambda: application.calls[1].cancelled)
     assert client.statistics()["late"] == 1
     assert client.statistics()["failuresInARow"] == 1
     assert client.statistics()["outstanding"] == 0

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,15 @@ class FlowProcess:
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.run("status", "--json").stdout)
+
+    async def until_running(self, *names: str, patience_s: float = 90.0) -> None:
+        """Until `flow status` says of every one of these members that it runs; fails with what it said last."""
+        until = time.monotonic() + patience_s
+        while True:
+            states = {member["name"]: member["state"] for member in (await asyncio.to_thread(self.status))["members"]}
+            if all(states.get(name) == "running" for name in names):
+                return
+            assert time.monotonic() < until, f"not all of {names} run: {states}\n{self.tail()}"
 
     def token(self, username: str) -> str:
         return self.run("token", username).stdout.strip()

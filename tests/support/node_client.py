@@ -95,7 +95,25 @@ class NodeClient:
         return answer
 
     async def stop(self) -> None:
+        """Kill it and wait until it is gone; a second time does nothing."""
         if self._process.returncode is None:
             self._process.kill()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         await self._process.wait()
         await self._listening
+
+
+class NodeClients:
+    """Those that one test starts; `stop` ends them, whatever the test came to."""
+
+    def __init__(self) -> None:
+        self._started: list[NodeClient] = []
+
+    async def start(self, url: str, namespace: str = "/chat", **options: Any) -> NodeClient:
+        self._started.append(await NodeClient.start(url, namespace, **options))
+        return self._started[-1]
+
+    async def stop(self) -> None:
+        for client in self._started:
+            await client.stop()
