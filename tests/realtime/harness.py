@@ -25,6 +25,7 @@ from realtime.http.settings import ApiSettings
 from realtime.limits import DEFAULT_RATES, EdgeLimits, Rate
 from storage.records import RoomRecord, User
 from tests.support.memory_storage import MemoryStorage
+from tests.support.node_client import NodeClients
 from tests.support.view_store import MemoryViewStore
 
 SECRET = b"the cluster's secret of these tests, 32 bytes or more"
@@ -193,6 +194,7 @@ class Flow:
         self.edges: list[Edge] = []
         self.hosts: list[HostProcess] = []
         self.clients: list[Client] = []
+        self.node_clients = NodeClients()
         self.urls: dict[str, str] = {}
         self.clock = CLOCK
 
@@ -271,6 +273,7 @@ class Flow:
         return client
 
     async def stop(self) -> None:
+        await self.node_clients.stop()
         for client in self.clients:
             await client.close()
         for edge in self.edges:

@@ -26,7 +26,7 @@ async def talk(flow: Flow, url: str, count: int, **options: Any) -> list[NodeCli
     room = await flow.room(*people)
     clients = []
     for person in people:
-        clients.append(await NodeClient.start(url, auth={"token": flow.token(person)}, **options))
+        clients.append(await flow.node_clients.start(url, auth={"token": flow.token(person)}, **options))
         assert (await clients[-1].ask("chat:join_room", room))["ok"]
     texts = [f"{number} {'x' * 3_000}" for number in range(count)]
     for client, text in zip(clients, texts, strict=True):

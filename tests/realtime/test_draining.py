@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from realtime.draining import closing_times
 from tests.realtime.harness import CHAT, EVENTS, NOTIFICATIONS, Flow
-from tests.support.node_client import NodeClient, needs_node
+from tests.support.node_client import needs_node
 from tests.support.relay import Relay
 
 
@@ -110,7 +110,7 @@ async def test_the_javascript_client_goes_on_at_another_edge(flow: Flow, transpo
     relay = Relay(address("edge-0"))
     host, port = await relay.start()
     auth = {"token": flow.token(bob), "recover": True}
-    b = await NodeClient.start(f"http://{host}:{port}", auth=auth, transports=[transport])
+    b = await flow.node_clients.start(f"http://{host}:{port}", auth=auth, transports=[transport])
     first = await b.next("connect")
     assert (await b.ask("chat:join_room", room))["ok"]
     relay.point_at(address("edge-1"))

@@ -1,6 +1,7 @@
 """An edge that cannot start says why and leaves nothing behind."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -54,3 +55,18 @@ async def test_an_edge_serves_on_while_the_view_cannot_be_read(flow: Flow):
     assert (await client.call(CHAT, "chat:join_room", room))["ok"]
     sent = await client.call(CHAT, "chat:send_message", {"roomId": room, "text": "x", "clientMsgId": "1"})
     assert sent["ok"]
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_that_comes_as_the_edge_stops_is_ended(turns: int):
+    """Not left open, nor to the garbage collector, at whatever turn of the loop it was accepted."""
+    flow = Flow()
+    edge = await flow.add_edge()
+    port = int(flow.urls["edge-0"].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as late:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await edge.stop()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(late.recv, 1) == b""
+    await flow.stop()

@@ -39,7 +39,7 @@ class Stage:
         host, port = await self.relay.start()
         self.url = f"http://{host}:{port}"
         auth = {"token": flow.token(self.listener_id), **options.pop("auth", {})}
-        self.listener = await NodeClient.start(self.url, auth=auth, **by(transport), **options)
+        self.listener = await flow.node_clients.start(self.url, auth=auth, **by(transport), **options)
         self.first = await self.listener.next("connect")
         assert self.first["recovered"] is False
         return self
