@@ -6,7 +6,7 @@ one websocket passes through each, and that both ends go together.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -25,8 +25,7 @@ class _End(asyncio.Protocol):
         self._splices = splices
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def attach(self, transport: asyncio.Transport, head: bytes) -> None:
         self.transport = transport
