@@ -41,7 +41,7 @@ class RandomModel:
         self.stored = StoredVectors({}, (), np.zeros((0, WIDTH), np.float32))
         self._chance = np.random.default_rng(1)
 
-    def embed_people(self, people: Features) -> Vectors:
+    def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors:
         return self._chance.normal(size=(len(people.ids), WIDTH)).astype(np.float32)
 
     def embed_events(self, events: Features) -> Vectors:

@@ -16,6 +16,7 @@ import numpy as np
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, UNAVAILABLE, FlowError
 from serve_apps.contracts import (
+    POSITIVE_WEIGHT,
     CatalogueEvent,
     ModelPerson,
     RecommendationAnswer,
@@ -49,6 +50,7 @@ class LoadedModel(Protocol):
     """A version in memory. A person's and an event's vector are of one width; their dot product says liking.
 
     Embedding may be called from two threads at once. An id the model has not seen is embedded by its content.
+    A history is what one person liked, event ids, newest first; None, for one or for all, is what training knew.
     """
 
     @property
@@ -57,7 +59,7 @@ class LoadedModel(Protocol):
     @property
     def stored(self) -> StoredVectors: ...
 
-    def embed_people(self, people: Features) -> Vectors: ...
+    def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors: ...
 
     def embed_events(self, events: Features) -> Vectors: ...
 
@@ -244,8 +246,14 @@ def _is_news(columns: Columns, event: CatalogueEvent, now_ms: int) -> bool:
 
 
 def _queries(model: LoadedModel, requests: Sequence[RecommendationRequest]) -> Vectors:
+    """People as they are now. Somebody without a past of their own may be somebody whom training knew."""
     people = [
         ModelPerson(user_id=request.user_id, interests=request.interests, coordinates=request.coordinates)
         for request in requests
     ]
-    return np.nan_to_num(model.embed_people(people_features(people)), posinf=0.0, neginf=0.0)
+    vectors = model.embed_people(people_features(people), [_likes(request) for request in requests])
+    return np.nan_to_num(vectors, posinf=0.0, neginf=0.0)
+
+
+def _likes(request: RecommendationRequest) -> list[str] | None:
+    return [one.event_id for one in request.history if one.weight >= POSITIVE_WEIGHT] or None

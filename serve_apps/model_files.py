@@ -38,7 +38,7 @@ class TwoTowerModel:
         self._events = events
         self._people = people
 
-    def embed_people(self, people: Features, histories: Sequence[Sequence[str]] | None = None) -> Vectors:
+    def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors:
         read = self._people.read(people.ids.tolist(), histories, self._events)
         return _called(self._person_tower, read.newest(LONGEST), people)
 

@@ -29,8 +29,8 @@ class ServedModel(Protocol):
     """A version in memory. A person's and an event's vector are of one width; their dot product says liking.
 
     May be called from two threads at once. A person is read from `histories`, event ids newest first, one sequence per
-    person; without them from what training knew of that person. An event or person never seen is read by its content,
-    where the model knows content at all, and else like somebody of whom nothing is known.
+    person; without them, or with None for one, from what training knew of that person. An event or person never seen
+    is read by its content, where the model knows content at all, and else like somebody of whom nothing is known.
     """
 
     @property
@@ -39,7 +39,7 @@ class ServedModel(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def embed_people(self, people: Features, histories: Sequence[Sequence[str]] | None = None) -> Vectors: ...
+    def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors: ...
 
     def embed_events(self, events: Features) -> Vectors: ...
 
@@ -56,19 +56,28 @@ class KnownPeople(NamedTuple):
     histories: Histories
 
     def read(
-        self, user_ids: Sequence[str], histories: Sequence[Sequence[str]] | None, events: KnownEvents
+        self, user_ids: Sequence[str], histories: Sequence[Sequence[str] | None] | None, events: KnownEvents
     ) -> Histories:
         """One history per person; events that training did not know say nothing here."""
         if histories is None:
-            return of_lists([self._stored(user_id) for user_id in user_ids])
-        known = [[events.rows[one] for one in history if one in events.rows] for history in histories]
-        return of_lists([list(reversed(rows[:LONGEST])) for rows in known])
+            histories = [None] * len(user_ids)
+        return of_lists(
+            [
+                self._stored(user_id) if history is None else _rows(history, events)
+                for user_id, history in zip(user_ids, histories, strict=True)
+            ]
+        )
 
     def _stored(self, user_id: str) -> npt.NDArray[np.int32]:
         row = self.rows.get(user_id)
         if row is None:
             return np.zeros(0, np.int32)
         return self.histories.rows[self.histories.starts[row] : self.histories.starts[row + 1]]
+
+
+def _rows(history: Sequence[str], events: KnownEvents) -> list[int]:
+    """Oldest first."""
+    return [events.rows[one] for one in history if one in events.rows][LONGEST - 1 :: -1]
 
 
 def best(scores: Vectors, events: KnownEvents, k: int, seen: Collection[str]) -> tuple[ScoredEvent, ...]:

@@ -30,7 +30,7 @@ class SimpleModel:
         self._events = events
         self._people = people
 
-    def embed_people(self, people: Features, histories: Sequence[Sequence[str]] | None = None) -> Vectors:
+    def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors:
         return self._model.person_vectors(self._people.read(people.ids.tolist(), histories, self._events))
 
     def embed_events(self, events: Features) -> Vectors:

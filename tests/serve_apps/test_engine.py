@@ -1,6 +1,7 @@
 """The engine: one version per answer, only what is new is embedded, typed refusals, and never an empty hand."""
 
 import threading
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, UNAVAILABLE, FlowError
 from serve_apps.contracts import (
+    Acted,
     RecommendationAnswer,
     RecommendationRequest,
     ScoredEvent,
@@ -18,7 +20,7 @@ from serve_apps.contracts import (
     SimilarRequest,
 )
 from serve_apps.engine import EMBEDDING_BATCH, RecommendationEngine, StoredVectors
-from serve_apps.features import content_digests, event_features
+from serve_apps.features import Features, content_digests, event_features
 from tests.serve_apps.builders import engine_with, event
 from tests.serve_apps.toy_model import ToyModel
 
@@ -218,7 +220,7 @@ def test_vectors_that_are_no_numbers_do_not_poison_the_rest(engine: Recommendati
             vectors[0] = np.nan
             return vectors
 
-        def embed_people(self, people: object) -> np.ndarray:
+        def embed_people(self, people: object, histories: object = None) -> np.ndarray:
             return np.full((1, 1), np.nan, np.float32)
 
     engine.use_events([event("a"), event("b")])
@@ -247,3 +249,19 @@ def test_similar_events_are_of_the_same_kind(engine: RecommendationEngine) -> No
         with pytest.raises(FlowError) as refused:
             engine.similar(wrong)
         assert refused.value.kind is kind
+
+
+def test_the_model_hears_what_the_person_liked_a_moment_ago(engine: RecommendationEngine) -> None:
+    """Only likes, newest first; somebody without any is left to what training knew."""
+
+    class Listening(ToyModel):
+        def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> np.ndarray:
+            heard.append(histories)
+            return super().embed_people(people, histories)
+
+    heard: list[object] = []
+    engine.use_events([event("a")])
+    engine.use_model(Listening(1))
+    history = (Acted("newest", 1.0, 3), Acted("seen", 0.3, 2), Acted("older", 0.7, 1))
+    engine.answer([request(history=history), request(history=history[1:2])])
+    assert heard == [[["newest", "older"], None]]

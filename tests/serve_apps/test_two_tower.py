@@ -9,14 +9,14 @@ import pytest
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import MODEL_INVALID, TRAINING_DATA_INVALID, FlowError
 from serve_apps import evaluation, model_files
-from serve_apps.contracts import InteractionRow, ModelPerson, RecommendationAnswer, RecommendationRequest
-from serve_apps.engine import RecommendationEngine
+from serve_apps.contracts import Acted, InteractionRow, ModelPerson, RecommendationAnswer, RecommendationRequest
 from serve_apps.features import event_features, people_features
+from serve_apps.pipeline.sources import SOURCES
 from serve_apps.registry import Manifest, ModelRegistry
 from serve_apps.training.job import Run, TrainedModel, publish, train, train_and_publish
 from serve_apps.training.report import table
 from serve_apps.training.settings import TrainingProgress, TrainingSettings, TwoTowerSettings
-from tests.serve_apps.builders import ListedData, event, events_of_two_tastes, two_tastes
+from tests.serve_apps.builders import ListedData, engine_with, event, events_of_two_tastes, two_tastes
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
@@ -70,7 +70,7 @@ def test_on_disk_it_is_the_same_model(trained: TrainedModel, published: Manifest
 
 def test_strangers_get_new_events_of_their_interests(published: Manifest, registry: ModelRegistry) -> None:
     """Neither the people nor the events were in the training data; only content can tell them apart."""
-    engine = RecommendationEngine(SystemClock(), catalogue_limit=100)
+    engine = engine_with(SystemClock(), 100)
     engine.use_model(model_files.load(*registry.verified(published.version), threads=1))
     fresh = [event(f"fresh-{taste}-{number}", taste) for taste in ("jazz", "python") for number in range(5)]
     engine.use_events(fresh)
@@ -81,7 +81,7 @@ def test_strangers_get_new_events_of_their_interests(published: Manifest, regist
 
 
 def test_a_person_without_interests_gets_what_that_person_liked(published: Manifest, registry: ModelRegistry) -> None:
-    engine = RecommendationEngine(SystemClock(), catalogue_limit=100)
+    engine = engine_with(SystemClock(), 100)
     engine.use_model(model_files.load(*registry.verified(published.version), threads=1))
     engine.use_events(events_of_two_tastes(40))
     answers = engine.answer([RecommendationRequest(user_id=f"user-{number}", limit=10) for number in range(8)])
@@ -137,3 +137,15 @@ def test_a_first_like_counts_at_once(trained: TrainedModel, published: Manifest,
         found = loaded.retrieve("stranger", liked, 5, seen=liked)
         assert {one.event_id.split("-")[0] for one in found} == {taste}
         assert not {one.event_id for one in found} & set(liked)
+
+
+def test_a_like_of_a_moment_ago_changes_the_answer(published: Manifest, registry: ModelRegistry) -> None:
+    """Through the engine, by the towers alone: the same person, before and after a first like."""
+    engine = engine_with(SystemClock(), 100, sources={name: 0 for name in SOURCES if name != "two_tower"})
+    engine.use_model(model_files.load(*registry.verified(published.version), threads=1))
+    engine.use_events(events_of_two_tastes(40))
+    for taste in ("jazz", "python"):
+        liked = (Acted(f"{taste}-0", 1.0, 1), Acted(f"{taste}-1", 0.7, 0))
+        [answer] = engine.answer([RecommendationRequest(user_id="stranger", limit=10, history=liked)])
+        assert isinstance(answer, RecommendationAnswer)
+        assert {scored.event_id.split("-")[0] for scored in answer.events[:8]} == {taste}

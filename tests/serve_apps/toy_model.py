@@ -1,5 +1,7 @@
 """A model whose vectors say which version made them; implements `serve_apps.engine.LoadedModel`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from serve_apps.engine import StoredVectors
@@ -16,7 +18,7 @@ class ToyModel:
         self.embedded: list[str] = []
         self._number = number
 
-    def embed_people(self, people: Features) -> Vectors:
+    def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors:
         return np.full((len(people.ids), 1), self._number, np.float32)
 
     def embed_events(self, events: Features) -> Vectors:

@@ -70,7 +70,7 @@ class Vectors:
         self.events = {one.event_id: chance.normal(size=6).astype(np.float32) for one in data.events}
         self.stored = StoredVectors({}, (), np.zeros((0, 6), np.float32))
 
-    def embed_people(self, people: "object") -> np.ndarray:
+    def embed_people(self, people: "object", histories: "object" = None) -> np.ndarray:
         return np.array([self.people[name] for name in people.ids])  # type: ignore[attr-defined]
 
     def embed_events(self, events: "object") -> np.ndarray:
