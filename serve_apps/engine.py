@@ -30,6 +30,7 @@ from serve_apps.pipeline.columns import Columns
 from serve_apps.pipeline.pipeline import Pipeline, Snapshot
 from serve_apps.pipeline.rankers import DeepRanker
 from serve_apps.pipeline.similar import similar_events
+from serve_apps.pipeline.standing import Standing, standing
 from serve_apps.retrieval import Vectors
 
 EMBEDDING_BATCH: Final = 2_048
@@ -89,6 +90,7 @@ class RecommendationEngine:
         self._monotonic = monotonic
         self._model: LoadedModel | None = None
         self._ranker: DeepRanker | None = None
+        self._standing: Standing | None = None
         self._signals = Signals()
         self._live: _Live | None = None
         self._left_out = 0
@@ -107,13 +109,13 @@ class RecommendationEngine:
 
     def use_model(self, model: LoadedModel, ranker: DeepRanker | None = None) -> None:
         """Answer with `model` from now on. When its vectors cannot be computed this raises, and nothing changes."""
-        live = self._live
+        live, scale = self._live, standing(model.stored.vectors)
         if live is not None:
             features = event_features(live.snapshot.columns.events)
             vectors = self._embedded(model, features, content_digests(features), None)
-            snapshot = replace(live.snapshot, vectors=vectors, version=model.version, ranker=ranker)
+            snapshot = Snapshot(live.snapshot.columns, vectors, model.version, ranker, scale)
             self._live = _Live(snapshot, model, live.digests)
-        self._model, self._ranker = model, ranker
+        self._model, self._ranker, self._standing = model, ranker, scale
 
     def use_events(self, events: Sequence[CatalogueEvent]) -> None:
         """Recommend from `events` and no others from now on; only what is new or changed is embedded."""
@@ -207,9 +209,11 @@ class RecommendationEngine:
 
     def _put(self, columns: Columns, vectors: Vectors | None, digests: Any) -> None:
         model = self._model if vectors is not None else None
-        version = None if model is None else model.version
-        ranker = None if model is None else self._ranker
-        self._live = _Live(Snapshot(columns, vectors, version, ranker), model, digests)
+        if model is None:
+            snapshot = Snapshot(columns, vectors, None, None)
+        else:
+            snapshot = Snapshot(columns, vectors, model.version, self._ranker, self._standing)
+        self._live = _Live(snapshot, model, digests)
 
     def _embedded(self, model: LoadedModel, features: Features, digests: Any, before: _Live | None) -> Vectors:
         """A vector for each row: from the snapshot before or the version's own file where the content is the same."""

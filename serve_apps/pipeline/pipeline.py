@@ -25,6 +25,7 @@ from serve_apps.pipeline.ranking_features import NAMES, Taste, feature_matrix, t
 from serve_apps.pipeline.reasons import reasons
 from serve_apps.pipeline.settings import PipelineSettings
 from serve_apps.pipeline.sources import SOURCES, Looking
+from serve_apps.pipeline.standing import Standing
 from serve_apps.pipeline.treatments import Treatment, treatment
 
 RETRIEVAL_SHARE: Final = 0.5
@@ -35,12 +36,16 @@ RERANKED: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one batch reads: the events, the live model's vectors and ranker. Always of one version."""
+    """What one batch reads: the events, the live model's vectors and ranker. Always of one version.
+
+    `standing` is what scores are measured by; None leaves them as they are.
+    """
 
     columns: Columns
     vectors: Floats | None
     version: str | None
     ranker: DeepRanker | None
+    standing: Standing | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +112,8 @@ class Pipeline:
             liked = [index for index, one in enumerate(tastes) if one.liked_rows.size]
             looks = np.concatenate((queries, _means(vectors, [tastes[index] for index in liked])))
             scores = looks @ vectors.T
+            if snapshot.standing is not None:
+                scores = snapshot.standing.of(looks, scores)
             towers = scores[: len(requests)]
             likes = {index: scores[len(requests) + place] for place, index in enumerate(liked)}
         return [

@@ -5,15 +5,12 @@ None, and the linear ranker stays, when there is too little to learn from or the
 ranker on that part: a ranker that knows less than fixed weights is not worth serving.
 """
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from serve_apps.data import Dataset
-from serve_apps.pipeline.ranker_files import write_ranker
 from serve_apps.pipeline.rankers import LINEAR_WEIGHTS, DeepRanker, Layer, Matrix
-from serve_apps.pipeline.ranking_examples import Examples, examples
+from serve_apps.pipeline.ranking_examples import Examples
 from serve_apps.pipeline.ranking_features import NAMES
 from serve_apps.tensorflow_setup import tf
 
@@ -53,14 +50,6 @@ def fit_ranker(learned: Examples, *, seed: int = 42, validation: float = 0.2) ->
     linear = np.array([LINEAR_WEIGHTS.get(name, 0.0) for name in NAMES], np.float32)
     theirs = auc(learned.features[new] @ linear, learned.liked[new])
     return ranker if auc(ranker.scores(learned.features[new]), learned.liked[new]) > theirs else None
-
-
-def write_fitted(dataset: Dataset, person_vectors: Matrix, event_vectors: Matrix, directory: Path) -> bool:
-    """Fit a ranker to a dataset and put it beside a version's towers; False when the linear one stays."""
-    ranker = fit_ranker(examples(dataset, person_vectors, event_vectors))
-    if ranker is not None:
-        write_ranker(directory, ranker)
-    return ranker is not None
 
 
 def auc(scores: Matrix, liked: Matrix) -> float:

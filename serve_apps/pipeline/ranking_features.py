@@ -15,11 +15,11 @@ from serve_apps.features import people_features
 from serve_apps.geography import distances_km
 from serve_apps.pipeline.columns import Columns, Floats, Rows
 
-RANKING_FEATURES_VERSION: Final = 1
+RANKING_FEATURES_VERSION: Final = 2
 
 NAMES: Final = (
-    "tower",  # the two towers' score, squashed to -1..1
-    "alike",  # likeness to what was liked before, squashed to -1..1
+    "tower",  # the model's score as `standing` measures it, squashed to -1..1
+    "alike",  # likeness to what was liked before, in the same way
     "topics",  # shared topics, as a share of the fewer
     "distance",  # log(1 + km) / 5
     "has_distance",

@@ -7,12 +7,13 @@ to see that what was written is what was fitted, and promotes it when it may.
 
 import asyncio
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from cluster.kernel.errors import MODEL_INVALID, TRAINING_DATA_INVALID, FlowError
 from serve_apps import model_files
@@ -24,6 +25,9 @@ from serve_apps.models import files, simple
 from serve_apps.models import histories as histories_of
 from serve_apps.models.histories import LONGEST, Histories
 from serve_apps.models.scoring import ScoringModel, Vectors
+from serve_apps.pipeline.ranker_files import read_ranker, write_ranker
+from serve_apps.pipeline.rankers import DeepRanker
+from serve_apps.pipeline.ranking_examples import examples
 from serve_apps.registry import Gate, Manifest, ModelRegistry
 from serve_apps.training.comparison import Bench, Comparison, Parameters, cut
 from serve_apps.training.gate import Challenge
@@ -54,6 +58,8 @@ class TrainedModel:
     results: dict[str, Metrics]
     recipe: Parameters
     settings: TrainingSettings
+    ranker: DeepRanker | None = None
+    """None where the fixed weights of the linear one are no worse."""
 
     @property
     def histories(self) -> Histories:
@@ -67,8 +73,12 @@ class TrainedModel:
         size = len(self.dataset.people) if people is None else min(people, len(self.dataset.people))
         rows = np.arange(size, dtype=np.int32)
         histories = self.histories.take(rows).shortened(LONGEST)
+        return self.people_at(histories, rows)
+
+    def people_at(self, histories: Histories, people: npt.NDArray[np.int32]) -> Vectors:
+        """Vectors of `people` (rows) as they were with these histories."""
         if self.kind == TWO_TOWER:
-            return self.model.person_vectors(histories.newest(LONGEST), rows)  # type: ignore[call-arg, arg-type]
+            return self.model.person_vectors(histories.newest(LONGEST), people)  # type: ignore[call-arg, arg-type]
         return self.model.person_vectors(histories)  # type: ignore[call-arg, arg-type]
 
     def write(self, directory: Path) -> None:
@@ -81,6 +91,8 @@ class TrainedModel:
             self.model.export(directory)  # type: ignore[union-attr]
         else:
             simple.write(directory, self.model)
+        if self.ranker is not None:
+            write_ranker(directory, self.ranker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +183,16 @@ def _fitted(
         model = bench.fit_two_tower(recipe, dataset.interactions, stage)
     else:
         model = bench.fit_simple(kind, recipe, dataset.interactions, serve=True)
-    return TrainedModel(kind, model, dataset, comparison.results, recipe, settings), gate
+    trained = TrainedModel(kind, model, dataset, comparison.results, recipe, settings)
+    report(TrainingProgress("fitting the ranker"))
+    return replace(trained, ranker=_ranker(trained)), gate
+
+
+def _ranker(trained: TrainedModel) -> DeepRanker | None:
+    from serve_apps.pipeline.ranker_training import fit_ranker  # imports TensorFlow
+
+    learned = examples(trained.dataset, trained.people_at, trained.event_vectors(), seed=trained.settings.seed)
+    return fit_ranker(learned, seed=trained.settings.seed)
 
 
 def _gate(challenge: Challenge, registry: ModelRegistry, run: Run) -> Gate:
@@ -198,6 +219,7 @@ def publish(trained: TrainedModel, registry: ModelRegistry, gate: Gate | None = 
         "events": len(trained.dataset.events),
         "interactions": len(rows),
         "newestMs": int(rows.at_ms.max()),
+        "ranker": "linear" if trained.ranker is None else "deep",
         "settings": asdict(trained.settings),
     }
     try:
@@ -224,7 +246,10 @@ def publish(trained: TrainedModel, registry: ModelRegistry, gate: Gate | None = 
 
 def check_written(trained: TrainedModel, manifest: Manifest, registry: ModelRegistry) -> None:
     """Read the version back: it must give the vectors that were fitted. Raises FlowError MODEL_INVALID."""
-    loaded = model_files.load(*registry.verified(manifest.version), trained.settings.threads)
+    _, directory = registry.verified(manifest.version)
+    loaded = model_files.load(manifest, directory, trained.settings.threads)
+    if (read_ranker(directory) is None) != (trained.ranker is None):
+        raise FlowError(MODEL_INVALID, f"Model version {manifest.version} lost its ranker.")
     wanted = trained.person_vectors(_CHECKED_PEOPLE)
     found = loaded.embed_people(people_features(trained.dataset.people[:_CHECKED_PEOPLE]))
     if wanted.shape != found.shape or not np.allclose(wanted, found, rtol=1e-3, atol=1e-4):

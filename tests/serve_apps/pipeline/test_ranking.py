@@ -11,6 +11,7 @@ from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import MODEL_INVALID, FlowError
 from serve_apps.contracts import Acted, InteractionRow, ModelPerson
 from serve_apps.data import Dataset, gather
+from serve_apps.models.histories import Histories
 from serve_apps.pipeline.ranker_files import RANKER, read_ranker, write_ranker
 from serve_apps.pipeline.rankers import DeepRanker, Layer
 from serve_apps.pipeline.ranking_examples import examples, request_at
@@ -68,7 +69,9 @@ class Vectors:
         chance = np.random.default_rng(5)
         self.people = {one.user_id: chance.normal(size=6).astype(np.float32) for one in data.people}
         self.events = {one.event_id: chance.normal(size=6).astype(np.float32) for one in data.events}
-        self.stored = StoredVectors({}, (), np.zeros((0, 6), np.float32))
+        rows = {one.event_id: row for row, one in enumerate(data.events)}
+        # Checksums that hold for no content: every vector is asked for.
+        self.stored = StoredVectors(rows, [0] * len(rows), np.array(list(self.events.values())))
 
     def embed_people(self, people: "object", histories: "object" = None) -> np.ndarray:
         return np.array([self.people[name] for name in people.ids])  # type: ignore[attr-defined]
@@ -80,9 +83,10 @@ class Vectors:
 async def test_training_and_serving_see_the_same() -> None:
     data = await dataset()
     model = Vectors(data)
-    people = np.array([model.people[one.user_id] for one in data.people])
+    people = np.array([model.people[one.user_id] for one in data.people]) * 30
+    model.people = dict(zip(model.people, people, strict=True))
     events = np.array([model.events[one.event_id] for one in data.events])
-    learned = examples(data, people, events)
+    learned = examples(data, lambda _, rows: people[rows], events)
     assert len(learned.features) > 200
     rows = data.interactions
     compared = 0
@@ -109,8 +113,16 @@ async def test_training_and_serving_see_the_same() -> None:
 
 async def test_nothing_of_the_future_is_in_an_example() -> None:
     data = await dataset(people=3)
-    zeros = np.zeros((len(data.people), 2), np.float32), np.zeros((len(data.events), 2), np.float32)
-    learned = examples(data, *zeros)
+    zeros = (lambda _, rows: np.zeros((len(rows), 2), np.float32)), np.zeros((len(data.events), 2), np.float32)
+    heard: list[int] = []
+
+    def people_at(histories: Histories, rows: np.ndarray) -> np.ndarray:
+        heard.extend(histories.lengths.tolist())
+        return np.zeros((len(rows), 2), np.float32)
+
+    learned = examples(data, people_at, zeros[1])
+    assert sorted(heard)[:3] == [0, 0, 0], "a person's first like is foreseen from nothing"
+    assert max(heard) < len(data.interactions) // 3
     first = learned.at_ms == data.interactions.at_ms.min()
     assert (learned.features[first][:, NAMES.index("has_history")] == 0).all()
     again = examples(data, *zeros)
@@ -162,7 +174,7 @@ async def test_a_fitted_ranker_knows_more_than_fixed_weights_and_scores_as_it_wa
     from serve_apps.pipeline.ranker_training import auc, fit_ranker
 
     data = await dataset(people=150, each=12)
-    zeros = np.zeros((len(data.people), 2), np.float32), np.zeros((len(data.events), 2), np.float32)
+    zeros = (lambda _, rows: np.zeros((len(rows), 2), np.float32)), np.zeros((len(data.events), 2), np.float32)
     learned = examples(data, *zeros)
     fitted = fit_ranker(learned)
     assert fitted is not None
