@@ -14,6 +14,8 @@ import msgspec
 from serve_apps.contracts import ACTION_WEIGHTS, Acted
 from storage.cache import Cache, recommendations_cache_key
 from storage.client import Database
+from storage.dates import to_ms
+from storage.devices import MOST_DEVICES
 from storage.together import Together
 
 TTL_S: Final = 30.0
@@ -29,7 +31,8 @@ _STATUS_ACTIONS: Final = {"going": "attend", "waiting": "attend", "interested": 
 
 class PersonFeatures(msgspec.Struct, frozen=True, kw_only=True):
     """`known` are events that are no news: answered, gone to or dismissed. `history` is newest first. `friends_going`
-    maps events to how many of the circle go. `blocked` are people whom a block keeps from this one."""
+    maps events to how many of the circle go. `blocked` are people whom a block keeps from this one. `platform` is that
+    of the device seen last which takes pushes."""
 
     interests: tuple[str, ...] = ()
     coordinates: tuple[float, float] | None = None
@@ -37,6 +40,8 @@ class PersonFeatures(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Acted, ...] = ()
     friends_going: dict[str, int] = {}
     blocked: tuple[str, ...] = ()
+    joined_ms: int | None = None
+    platform: str | None = None
 
 
 NOBODY: Final = PersonFeatures()
@@ -54,6 +59,7 @@ class UserFeatures:
         self._interactions = database.collection("interactions")
         self._friendships = database.collection("friendships")
         self._blocks = database.collection("blocks")
+        self._devices = database.collection("devices")
         self._cache = cache
         self._together = Together("user_features", self._read)
 
@@ -78,7 +84,7 @@ class UserFeatures:
         size = len(ids)
         users = await self._users.find(
             {"_id": {"$in": ids}},
-            projection={"profile.interests": 1, "profile.location.coordinates": 1},
+            projection={"profile.interests": 1, "profile.location.coordinates": 1, "createdAt": 1},
             limit=size,
         )
         answers = await self._rsvps.find(
@@ -92,11 +98,22 @@ class UserFeatures:
             sort=[("at_ms", -1)],
             limit=size * _ROWS_EACH,
         )
+        devices = await self._devices.find(
+            {"user_id": {"$in": ids}},
+            projection={"user_id": 1, "platform": 1, "_id": 0},
+            sort=[("last_seen_ms", 1)],
+            limit=size * MOST_DEVICES,
+        )
+        platforms = {row["user_id"]: row["platform"] for row in devices}  # the one seen last stays
         plans = await self._plans(ids)
         blocked = await self._blocked(ids)
         pasts = _pasts(answers, actions)
         return {
-            row["_id"]: _features(row["profile"], pasts[row["_id"]], plans[row["_id"]], blocked[row["_id"]])
+            row["_id"]: msgspec.structs.replace(
+                _features(row["profile"], pasts[row["_id"]], plans[row["_id"]], blocked[row["_id"]]),
+                joined_ms=to_ms(row["createdAt"]),
+                platform=platforms.get(row["_id"]),
+            )
             for row in users
         }
 

@@ -30,6 +30,7 @@ from cluster.run.plan import Plan
 from cluster.run.progress import Progress, stage
 from cluster.run.ray_runtime import RayRuntime
 from cluster.run.scaling import Scaling, count_of
+from cluster.run.training_job import retraining
 from storage.open import Storage
 
 _log = logging.getLogger("flow.supervisor")
@@ -66,6 +67,8 @@ class Supervisor:
         self._scaling: Scaling | None = None
         self._gate = parts.runtime.dashboard_gate()
         self._models = ModelsStage(parts.plan, parts.progress)
+        plan = parts.plan
+        self._retraining = retraining(plan.settings.training, plan.storage_settings(), plan.installation)
         self._clock = SystemClock()
         self._stop_asked = asyncio.Event()
         self._failure: FlowError | None = None
@@ -133,6 +136,9 @@ class Supervisor:
         _ = self._tasks.start("fleet", fleet.run())
         self._scaling = Scaling(fleet, self._plan.settings.supervision)
         fleet.keep_standbys()
+        if self._plan.settings.training.every_hours > 0:
+            # Among the changes: a model that cannot be made anew is told in the status and ends no server.
+            _ = self._changes.start("retraining", self._retraining.watch())
 
     async def _prepare_storage(self) -> Storage:
         """Storage bounds each of its steps; this bounds all of them together."""
@@ -225,6 +231,7 @@ class Supervisor:
             "members": described,
             "embedded": embedded,
             "recommender": await self._models.status(),
+            "retraining": self._retraining.statistics(),
             "processes": processes,
             "memory_mb": sum(row["mb"] for row in processes),
         }

@@ -21,7 +21,7 @@ from realtime.http.operations import AnyOperation, Call, Operation
 from realtime.http.recommendation_cache import RecommendationCache
 from realtime.http.recommendation_merge import Candidate, Merged, merge
 from realtime.http.recommendation_sources import Place, Sources
-from serve_apps.contracts import FriendsGoing, RecommendationAnswer, RecommendationRequest
+from serve_apps.contracts import POSITIVE_WEIGHT, FriendsGoing, RecommendationAnswer, RecommendationRequest
 from storage.dates import to_ms
 from storage.event_documents import to_wire
 from storage.user_features import PersonFeatures
@@ -30,6 +30,8 @@ _log = logging.getLogger("flow.recommendations")
 
 KEPT: Final = 60
 """How many one kept answer holds; whoever asks for more than `KEPT - _SPARE` is answered anew."""
+_NEWCOMER_MS: Final = 14 * 24 * 3_600_000
+_MUCH_LIKED: Final = 10
 _SPARE: Final = 20
 """How many more are looked at than asked for, because some may be over or one's own."""
 
@@ -181,9 +183,25 @@ class Recommending:
             friends_going=tuple(FriendsGoing(event_id, count) for event_id, count in person.friends_going.items()),
             blocked_organizer_ids=person.blocked,
             radius_km=query.radius_km,
+            attributes=attributes(person, query.lng is not None, self._context.clock.now_ms()),
             overrides={} if query.experiment is None else dict([query.experiment.split(":")]),
             development=self._context.development,
         )
+
+
+def attributes(person: PersonFeatures, is_placed: bool, now_ms: int) -> dict[str, str]:
+    """What an experiment may be targeted by; see docs/experiments.md. What is not known is not there."""
+    likes = sum(acted.weight >= POSITIVE_WEIGHT for acted in person.history)
+    found = {
+        "history": "none" if likes == 0 else "some" if likes < _MUCH_LIKED else "much",
+        "place": "request" if is_placed else "unknown" if person.coordinates is None else "profile",
+        "friends_plans": "yes" if person.friends_going else "no",
+    }
+    if person.joined_ms is not None:
+        found["newcomer"] = "yes" if now_ms - person.joined_ms < _NEWCOMER_MS else "no"
+    if person.platform is not None:
+        found["platform"] = person.platform
+    return found
 
 
 def _place(query: RecommendationQuery, person: PersonFeatures) -> Place | None:

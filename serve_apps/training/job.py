@@ -33,6 +33,7 @@ from serve_apps.training.comparison import Bench, Comparison, Parameters, cut
 from serve_apps.training.gate import Challenge
 from serve_apps.training.report import best
 from serve_apps.training.settings import (
+    BEST,
     Progress,
     RetrainingSettings,
     TrainingProgress,
@@ -43,7 +44,6 @@ from serve_apps.training.settings import (
 if TYPE_CHECKING:
     from serve_apps.two_tower import TwoTower
 
-BEST: Final = "best"
 _CODE: Final = ("features.py", "two_tower.py", "model_files.py", "models/histories.py", "models/scoring.py")
 _CHECKED_PEOPLE: Final = 64
 

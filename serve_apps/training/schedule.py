@@ -8,13 +8,15 @@ registry, so a restart neither forgets nor repeats one. A run that fails is told
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import FlowError
 from serve_apps.registry import Manifest
-from serve_apps.training.job import Outcome
 from serve_apps.training.settings import RetrainingSettings
+
+if TYPE_CHECKING:
+    from serve_apps.training.job import Outcome
 
 _log = logging.getLogger("flow.training")
 
@@ -36,7 +38,7 @@ class Retraining:
         self,
         settings: RetrainingSettings,
         registry: Versions,
-        run: Callable[[], Awaitable[Outcome]],
+        run: Callable[[], "Awaitable[Outcome]"],
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

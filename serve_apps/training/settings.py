@@ -8,6 +8,8 @@ from cluster.kernel.errors import SETTINGS_INVALID, FlowError
 from serve_apps.evaluation import CUTOFFS, Metrics
 
 KINDS: Final = ("popularity", "item_knn", "ease", "als", "two_tower")
+BEST: Final = "best"
+"""In place of a kind: the winner of the comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,11 @@ class RetrainingSettings:
 
     `every_hours` 0 turns retraining off; a run that failed, or found fewer than `min_interactions`, is tried again
     after `retry_hours`. A new model is promoted when each of `gate_metrics` is at least `1 - gate_tolerance` times that
-    of the live model on the same data and split.
+    of the live model on the same data and split. `serve` is the kind that is made, or "best" for the winner of each
+    run's comparison.
     """
 
+    serve: str = "two_tower"
     every_hours: float = 168.0
     retry_hours: float = 6.0
     min_interactions: int = 1_000
@@ -64,6 +68,8 @@ class RetrainingSettings:
     gate_tolerance: float = 0.02
 
     def __post_init__(self) -> None:
+        if self.serve not in (*KINDS, BEST):
+            raise FlowError(SETTINGS_INVALID, f"training.serve must be one of {', '.join((*KINDS, BEST))}.")
         if self.every_hours < 0 or self.retry_hours <= 0 or self.min_interactions < 0:
             problem = "training.every_hours and min_interactions must not be negative, retry_hours must be more than 0."
             raise FlowError(SETTINGS_INVALID, problem)

@@ -12,7 +12,7 @@ from storage.catalogue import MongoCatalogue
 from storage.dates import to_date
 from storage.going_counts import GoingCounts
 from storage.open import Storage
-from storage.records import Rsvp, User
+from storage.records import Device, Rsvp, User
 from storage.together import Together
 from storage.user_features import NOBODY
 from tests.conftest import OpenDatabase
@@ -151,3 +151,16 @@ async def test_a_read_that_fails_fails_for_those_who_waited_and_for_nobody_else(
         await together.get("a")
     assert await together.get("b") == "B"
     await together.close()
+
+
+@pytest.mark.storage
+async def test_the_device_seen_last_says_the_platform(storage: Storage) -> None:
+    ada = await user(storage)
+    for number, platform in ((2, "ios"), (1, "web")):
+        device = Device(
+            id=new_id(), user_id=ada, kind="token", value=f"v{number}", platform=platform, last_seen_ms=number
+        )
+        await storage.devices.register(device)
+    found = await storage.user_features.of(ada)
+    assert found.platform == "ios"
+    assert found.joined_ms is not None

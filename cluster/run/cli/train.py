@@ -92,8 +92,7 @@ def train(
 
 
 def _settings(models: str, split: Literal["person", "global"], seed: int, serve: str) -> "TrainingSettings":
-    from serve_apps.training.job import BEST
-    from serve_apps.training.settings import KINDS, TrainingSettings
+    from serve_apps.training.settings import BEST, KINDS, TrainingSettings
 
     kinds = tuple(part.strip() for part in models.split(",") if part.strip()) or KINDS
     unknown = [kind for kind in kinds if kind not in KINDS] + ([serve] if serve not in (*KINDS, BEST) else [])
