@@ -18,6 +18,7 @@ from serve_apps.evaluation import GATE, Metrics
 from serve_apps.models import histories as histories_of
 from serve_apps.models.scoring import ScoringModel
 from serve_apps.training import factorisation, linear
+from serve_apps.training.report import CUT
 from serve_apps.training.settings import Progress, TrainingProgress, TrainingSettings
 from serve_apps.training.split import liked, split
 
@@ -43,6 +44,10 @@ class Comparison:
 
     results: dict[str, Metrics] = field(default_factory=dict)
     parameters: dict[str, Parameters] = field(default_factory=dict)
+
+    def served(self, kind: str) -> Metrics:
+        """What was measured of the model that would be served."""
+        return self.results.get(CUT if kind == "ease" else kind, {})
 
 
 def cut(rows: Interactions, settings: TrainingSettings, test: Interactions | None = None) -> Split:
@@ -76,7 +81,11 @@ class Bench:
             self._report(TrainingProgress(f"tuning {kind}"))
             chosen = self.tuned(kind, parts) if self.can_tune(parts) else self.untuned(kind)
             comparison.parameters[kind] = chosen
-            comparison.results[kind] = self.measure(kind, chosen, parts)
+            if kind == "ease":
+                comparison.results.update(self._both_eases(chosen, parts))
+                self._report(TrainingProgress(f"measured {CUT}", metrics=comparison.results[CUT]))
+            else:
+                comparison.results[kind] = self.measure(kind, chosen, parts)
             self._report(TrainingProgress(f"measured {kind}", metrics=comparison.results[kind]))
         return comparison
 
@@ -95,7 +104,6 @@ class Bench:
         fit_rows, validation = parts.tuning
         tried: list[Parameters] = {
             "item_knn": [{"shrinkage": value} for value in linear.SHRINKAGES],
-            "ease": [{"l2": value} for value in linear.EASE_L2],
             "als": [one._asdict() for one in factorisation.TRIED],
         }.get(kind, [{}])
         if kind == "two_tower":
@@ -103,6 +111,8 @@ class Bench:
             weights = self._ease(fit_rows, l2)
             epochs = self._two_tower().best_epochs(fit_rows, weights, validation, liked(fit_rows))
             return {"epochs": epochs, "l2": l2}
+        if kind == "ease":
+            return self._tuned_ease(fit_rows, validation)
         if len(tried) == 1:
             return tried[0]
         scores = [
@@ -110,6 +120,23 @@ class Bench:
             for one in tried
         ]
         return tried[int(np.argmax([score.get(GATE, 0.0) for score in scores]))]
+
+    def _tuned_ease(self, rows: Interactions, validation: Interactions) -> Parameters:
+        """Upwards from the middle while that helps, else downwards: a solution is dear, and quality has one hill."""
+        found: dict[float, float] = {}
+
+        def quality(l2: float) -> float:
+            if l2 not in found:
+                scorer = self._scorer(self._dense(rows, l2), rows)
+                found[l2] = self._evaluate(scorer, rows, validation, (10,)).get(GATE, 0.0)
+            return found[l2]
+
+        ordered = sorted(linear.EASE_L2)
+        place = ordered.index(linear.EASE_L2[0])
+        for step in (1, -1):
+            while 0 <= place + step < len(ordered) and quality(ordered[place + step]) > quality(ordered[place]):
+                place += step
+        return {"l2": ordered[place]}
 
     def measure(self, kind: str, parameters: Parameters, parts: Split) -> Metrics:
         """Fitted on the training part, measured on the test part; {} when there is nobody to measure."""
@@ -122,6 +149,17 @@ class Bench:
         else:
             scorer = self._scorer(self.fit_simple(kind, parameters, parts.train), parts.train)
         return self._evaluate(scorer, parts.train, parts.test, evaluation.CUTOFFS)
+
+    def _both_eases(self, parameters: Parameters, parts: Split) -> dict[str, Metrics]:
+        """The baseline with all its weights, and the one that can be served."""
+        if not len(liked(parts.train)):
+            return {"ease": {}, CUT: {}}
+        whole = self._dense(parts.train, parameters["l2"])
+        cut_down = linear.measured(whole.cut(), "ease")
+        return {
+            name: self._evaluate(self._scorer(model, parts.train), parts.train, parts.test, evaluation.CUTOFFS)
+            for name, model in (("ease", whole), (CUT, cut_down))
+        }
 
     def fit_two_tower(self, parameters: Parameters, rows: Interactions, stage: str) -> "TwoTower":
         return self._two_tower().fit(rows, self._ease(rows, parameters["l2"]), parameters["epochs"], stage)
@@ -144,10 +182,13 @@ class Bench:
         return linear.measured(weights, kind)
 
     def _ease(self, rows: Interactions, l2: float) -> linear.Weights:
+        return self._dense(rows, l2).cut()
+
+    def _dense(self, rows: Interactions, l2: float) -> linear.Dense:
         histories = histories_of.of_interactions(rows, len(self.dataset.people))
         return linear.ease(histories, self._events, l2, self._settings.most_item_to_item)
 
-    def _scorer(self, model: ScoringModel, rows: Interactions) -> evaluation.Scorer:
+    def _scorer(self, model: "ScoringModel | linear.Dense", rows: Interactions) -> evaluation.Scorer:
         histories = histories_of.of_interactions(rows, len(self.dataset.people))
         return lambda people: model.scores(histories.take(people))
 

@@ -49,7 +49,7 @@ class Challenge:
             scorer = served_scorer(self._bench.dataset, model, rows)
             theirs = evaluation.evaluate(scorer, liked(rows), newer.test, seed=self._settings.seed)
             return verdict(ours, theirs, live.version, rules, "on the likes that are newer than the live version")
-        ours = self._comparison.results.get(self._kind, {})
+        ours = self._comparison.served(self._kind)
         return verdict(ours, self._recipe(live), live.version, rules, "as recipes on the same split")
 
     def _newer_than(self, live: Manifest) -> Split | None:
@@ -67,7 +67,7 @@ class Challenge:
     def _recipe(self, live: Manifest) -> Metrics:
         recipe: dict[str, Any] = live.parameters.get("recipe") or self._comparison.parameters.get(live.kind, {})
         if recipe == self._comparison.parameters.get(live.kind) and live.kind in self._comparison.results:
-            return self._comparison.results[live.kind]
+            return self._comparison.served(live.kind)
         return self._bench.measure(live.kind, recipe or self._bench.untuned(live.kind), self._parts)
 
 

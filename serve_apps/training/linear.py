@@ -1,8 +1,8 @@
 """Fits the item-to-item models and popularity: item-kNN and EASE. SciPy only, no TensorFlow.
 
 Called by `comparison`. EASE is Steck's closed form (2019): with G the events' co-likes, P = (G + l2·I)⁻¹ and
-weights -P / diag(P), zero on the diagonal. It is solved once, dense, for the most liked events and then cut to the
-strongest weights of each, which is what is measured and served.
+weights -P / diag(P), zero on the diagonal. It is solved dense, for the most liked events. `Dense` is the baseline that
+is measured; what is served, and measured in a row of its own, is cut to the strongest weights of each event.
 """
 
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from sklearn.utils.extmath import randomized_svd
 from serve_apps.models.histories import Histories
 from serve_apps.models.scoring import Neighbours, Popularity, Vectors
 
-EASE_L2: Final = (100.0, 30.0, 300.0, 1000.0)
+EASE_L2: Final = (100.0, 300.0, 30.0, 1000.0)
 SHRINKAGES: Final = (0.0, 5.0, 20.0)
 """What is tried on the validation part."""
 
@@ -55,22 +55,43 @@ def item_knn(histories: Histories, events: int, shrinkage: float) -> Weights:
     return Weights(sparse.vstack(blocks, format="csr").astype(np.float32), liked)
 
 
-def ease(histories: Histories, events: int, l2: float, most_events: int) -> Weights:
+class Dense(NamedTuple):
+    """EASE as it is published: all weights between the events `chosen`, the others have none."""
+
+    chosen: npt.NDArray[np.int64]
+    weights: Vectors
+    liked: Vectors
+
+    def scores(self, histories: Histories) -> Vectors:
+        scores = np.zeros((len(histories), self.liked.size), np.float32)
+        scores[:, self.chosen] = histories.matrix(self.liked.size)[:, self.chosen] @ self.weights
+        scores[histories.lengths == 0] = self.liked / max(float(self.liked.sum()), 1.0)
+        return scores
+
+    def cut(self) -> Weights:
+        size = self.liked.size
+        if not self.chosen.size:
+            return Weights(sparse.csr_matrix((size, size), dtype=np.float32), self.liked)
+        starts = range(0, self.chosen.size, _BLOCK)
+        blocks = [_strongest(sparse.csr_matrix(self.weights[start : start + _BLOCK])) for start in starts]
+        small = sparse.vstack(blocks, format="coo")
+        rows, columns = self.chosen[small.row], self.chosen[small.col]
+        return Weights(sparse.csr_matrix((small.data, (rows, columns)), (size, size)).astype(np.float32), self.liked)
+
+
+def ease(histories: Histories, events: int, l2: float, most_events: int) -> Dense:
     """EASE over the `most_events` most liked events; the others have no weights."""
     liked = counts(histories, events)
     chosen = np.sort(np.argsort(-liked, kind="stable")[: min(most_events, int((liked > 0).sum()))])
     if not chosen.size:
-        return Weights(sparse.csr_matrix((events, events), dtype=np.float32), liked)
+        return Dense(chosen, np.zeros((0, 0), np.float32), liked)
     likes = histories.matrix(events)[:, chosen]
     gram: npt.NDArray[np.float32] = (likes.T @ likes).toarray()
     gram[np.diag_indices_from(gram)] += np.float32(l2)
     inverse = _inverse(gram)
     inverse /= -np.diag(inverse)
     inverse[np.diag_indices_from(inverse)] = 0.0
-    blocks = [_strongest(sparse.csr_matrix(inverse[start : start + _BLOCK])) for start in range(0, chosen.size, _BLOCK)]
-    small = sparse.vstack(blocks, format="coo")
-    matrix = sparse.csr_matrix((small.data, (chosen[small.row], chosen[small.col])), (events, events))
-    return Weights(matrix.astype(np.float32), liked)
+    return Dense(chosen, inverse, liked)
 
 
 def served(weights: Weights, kind: str, dimension: int, seed: int) -> Neighbours:

@@ -7,6 +7,8 @@ from serve_apps.evaluation import GATE, Metrics
 
 _COLUMNS: Final = ("ndcg@10", "recall@10", "map@10", "mrr", "ndcg@20", "recall@20", "coverage@10", "novelty@10")
 _LEARNED: Final = "two_tower"
+CUT: Final = "ease_cut"
+"""The row of EASE as it can be served: its strongest weights only. `ease` is measured with all of them."""
 
 
 def table(results: Mapping[str, Metrics]) -> str:
@@ -34,8 +36,8 @@ def _table(results: Mapping[str, Metrics], columns: list[str]) -> list[str]:
 
 
 def best(results: Mapping[str, Metrics]) -> str | None:
-    """The model with the highest NDCG@10; the one fitted first when they are equal. None when nothing was measured."""
-    measured = {name: metrics[GATE] for name, metrics in results.items() if GATE in metrics}
+    """The kind with the highest NDCG@10; the one fitted first when they are equal. None when nothing was measured."""
+    measured = {name: metrics[GATE] for name, metrics in results.items() if GATE in metrics and name != CUT}
     return max(measured, key=lambda name: measured[name]) if measured else None
 
 
@@ -46,7 +48,7 @@ def verdict(results: Mapping[str, Metrics]) -> str:
         return "Too little data to compare models: nobody has something left to find."
     top = results[winner][GATE]
     sentence = f"{winner} is best on {GATE}: {top:.4f}."
-    others = {name: metrics[GATE] for name, metrics in results.items() if name != winner and GATE in metrics}
+    others = {name: metrics[GATE] for name, metrics in results.items() if name not in (winner, CUT) and GATE in metrics}
     if winner == _LEARNED and others:
         second = max(others, key=lambda name: others[name])
         sentence = f"{winner} beats every simple model on {GATE}: {top:.4f} against {others[second]:.4f} of {second}."
@@ -54,6 +56,9 @@ def verdict(results: Mapping[str, Metrics]) -> str:
         sentence = (
             f"A simple model wins on {GATE}: {winner} has {top:.4f}, {_LEARNED} {others[_LEARNED]:.4f}. Serve {winner}."
         )
+    whole, served = (results.get(name, {}).get(GATE) for name in ("ease", CUT))
+    if whole is not None and served is not None:
+        sentence += f" Cut as it is served, ease has {served:.4f} where all its weights give {whole:.4f}."
     metrics = results[winner]
     if metrics.get("people:cold", 0.0) == metrics.get("people"):
         sentence += " Everybody in the test part is unknown to the training part: this measures cold starts alone."

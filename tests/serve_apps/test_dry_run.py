@@ -56,7 +56,7 @@ def data(tmp_path: Path) -> Path:
 def test_one_json_object_and_nothing_else(data: Path) -> None:
     result = dry(data, "--positive", "4")
     found = results(result)
-    assert set(found) == {"popularity", "item_knn", "ease", "als"}
+    assert set(found) == {"popularity", "item_knn", "ease", "ease_cut", "als"}
     for metrics in found.values():
         assert {"recall@10", "ndcg@10", "map@10", "mrr", "coverage@10", "novelty@10", "people"} <= metrics.keys()
     assert found["ease"]["ndcg@10"] > found["popularity"]["ndcg@10"]
@@ -144,7 +144,7 @@ def test_one_person_one_item_and_doubles_are_too_little_and_said_to_be(tmp_path:
     path = tmp_path / "rows.csv"
     path.write_text("\n".join(["who,what,stars,when", *rows]) + "\n")
     result = dry(path)
-    assert results(result) == {"popularity": {}, "item_knn": {}, "ease": {}, "als": {}}
+    assert results(result) == {"popularity": {}, "item_knn": {}, "ease": {}, "ease_cut": {}, "als": {}}
     assert "Too little data" in result.stderr
 
 
