@@ -352,3 +352,16 @@ async def test_similar_events_are_the_model_s_or_of_the_category(api: Api) -> No
     assert found.body["fallback"] is True
     assert (await api.call("GET", f"/v1/events/{secret['id']}/similar", who=ada)).code == "forbidden"
     assert (await api.call("GET", f"/v1/events/{'f' * 24}/similar", who=ada)).code == "event_not_found"
+
+
+async def test_experiments_are_told_what_is_known_of_the_person(api: Api) -> None:
+    ada = await api.someone(location=PARIS)
+    body = {"kind": "token", "value": "a-token-of-some-length", "platform": "ios"}
+    assert (await api.call("POST", "/v1/users/me/devices", body, who=ada)).status < 300
+    await picks(api, ada)
+    await picks(api, ada, lng=2.35, lat=48.85)
+    known = {"history": "none", "friends_plans": "no", "newcomer": "yes", "platform": "ios"}
+    assert [asked.attributes for asked in api.recommender.requests] == [
+        {**known, "place": "profile"},
+        {**known, "place": "request"},
+    ]

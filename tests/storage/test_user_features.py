@@ -28,9 +28,16 @@ async def user(storage: Storage, **profile: object) -> str:
     return user_id
 
 
+async def an_event(storage: Storage, event_id: str) -> None:
+    """Only an event that is there takes answers; one that is there already stays as it is."""
+    times = {"start": to_date(NOW_MS), "end": to_date(NOW_MS)}
+    await storage.events.create({"_id": event_id, "title": "E", "datetime": times})
+
+
 async def go(storage: Storage, user_id: str, event_id: str, status: str = "interested", at_ms: int = NOW_MS) -> None:
+    await an_event(storage, event_id)
     row = Rsvp(event_id=event_id, user_id=user_id, status=status, epoch=0, at_ms=at_ms)
-    await storage.rsvps.append([row], [False])
+    assert (await storage.rsvps.append([row], [False])).refusal is None
 
 
 @pytest.mark.storage
@@ -106,6 +113,7 @@ async def test_the_catalogue_tells_what_changed_and_who_goes(storage: Storage, o
 @pytest.mark.storage
 async def test_counts_follow_what_changes(storage: Storage, open_database: OpenDatabase) -> None:
     counts = GoingCounts(await open_database("rsvps"))
+    await an_event(storage, "e")
     for seat, (who, at_ms) in enumerate((("a", 1_000_000), ("b", 1_000_001)), 1):
         row = Rsvp(event_id="e", user_id=who, status="going", epoch=0, at_ms=at_ms, seat=seat)
         await storage.rsvps.append([row], [False])
