@@ -142,19 +142,20 @@ def _user(user_id: str, chance: random.Random, now_ms: int) -> dict[str, Any]:
 async def train(flow: FlowProcess, uri: str, database: str) -> str:
     """A short run: what a request costs does not depend on how good the model is."""
     from serve_apps.registry import ModelRegistry
-    from serve_apps.training import train_and_publish
-    from serve_apps.training_settings import TrainingSettings
+    from serve_apps.training.job import Run, train_and_publish
+    from serve_apps.training.settings import TrainingSettings, TwoTowerSettings
     from storage.training_data import open_training_data
 
     registry = ModelRegistry(Installation(flow.data).models)
     data = await open_training_data(uri, database)
     try:
-        settings = TrainingSettings(epochs_without_split=1, min_people_to_split=10**9)
-        manifest = await train_and_publish(data, registry, settings)
+        short = TwoTowerSettings(epochs_without_split=1, rows_per_epoch=20_000)
+        settings = TrainingSettings(min_people_to_split=10**9, most_item_to_item=1_000, two_tower=short)
+        outcome = await train_and_publish(data, registry, Run(settings, promote=False))
     finally:
         await data.close()
-    registry.promote(manifest.version)
-    return manifest.version
+    registry.promote(outcome.manifest.version)
+    return outcome.manifest.version
 
 
 class Clients:
