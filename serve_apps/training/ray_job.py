@@ -35,7 +35,10 @@ class JobSpecification:
 
 
 class TrainingProcess:
-    """The actor's class. Ray runs `run` and `steps` in threads side by side."""
+    """The actor's class. Ray runs `run` and `steps` in threads side by side.
+
+    No method may be a coroutine function: with one, Ray would call all of them inside an event loop of its own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,17 +48,7 @@ class TrainingProcess:
     def run(self, job: JobSpecification) -> Outcome:
         """Blocks until the version is published. Raises FlowError."""
         os.nice(_NICENESS)
-        return asyncio.run(self._train(job))
-
-    async def _train(self, job: JobSpecification) -> Outcome:
-        from serve_apps.registry import ModelRegistry
-        from storage.training_data import open_training_data
-
-        data = await open_training_data(job.uri, job.database)
-        try:
-            return await train_and_publish(data, ModelRegistry(job.models), job.run, self._step)
-        finally:
-            await data.close()
+        return asyncio.run(_train(job, self._step))
 
     def steps(self, after: int) -> list[TrainingProgress]:
         """The steps since the one numbered `after`; the oldest are forgotten beyond a bound."""
@@ -68,6 +61,17 @@ class TrainingProcess:
             if len(self._steps) > _KEPT_STEPS:
                 self._steps.pop(0)
                 self._dropped += 1
+
+
+async def _train(job: JobSpecification, progress: Progress) -> Outcome:
+    from serve_apps.registry import ModelRegistry
+    from storage.training_data import open_training_data
+
+    data = await open_training_data(job.uri, job.database)
+    try:
+        return await train_and_publish(data, ModelRegistry(job.models), job.run, progress)
+    finally:
+        await data.close()
 
 
 async def train_on_ray(job: JobSpecification, progress: Progress) -> Outcome:

@@ -71,15 +71,17 @@ class ListedData:
         """Nothing is open."""
 
 
-def two_tastes(*, people: int = 40, events: int = 40, likes: int = 12, seed: int = 7) -> ListedData:
-    """Everybody likes `likes` events of one taste and dislikes one of the other."""
+def two_tastes(
+    *, people: int = 40, events: int = 40, likes: int = 12, seed: int = 7, told: bool = True
+) -> ListedData:
+    """Everybody likes `likes` events of one taste and dislikes one of the other; `told` are the people's interests."""
     chance = random.Random(seed)
     catalogue = events_of_two_tastes(events)
     rows, crowd = [], []
     for number in range(people):
         taste, other = TASTES if number % 2 == 0 else TASTES[::-1]
         user_id = f"user-{number}"
-        crowd.append(ModelPerson(user_id=user_id, interests=(taste,)))
+        crowd.append(ModelPerson(user_id=user_id, interests=(taste,) if told else ()))
         liked = chance.sample([one.event_id for one in catalogue if taste in one.tags], likes)
         rows += [
             InteractionRow(user_id, event_id, "attend", 1.0, START_MS + step) for step, event_id in enumerate(liked)

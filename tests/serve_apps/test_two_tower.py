@@ -80,7 +80,9 @@ def test_strangers_get_new_events_of_their_interests(published: Manifest, regist
         assert {scored.event_id for scored in answer.events} == {f"fresh-{taste}-{number}" for number in range(5)}
 
 
-def test_a_person_without_interests_gets_what_that_person_liked(published: Manifest, registry: ModelRegistry) -> None:
+async def test_where_nobody_tells_interests_people_get_what_they_liked(registry: ModelRegistry) -> None:
+    trained = await train(two_tastes(told=False), SETTINGS)
+    published = publish(trained, registry)
     engine = engine_with(SystemClock(), 100, diversity=0.0)  # which would bring some of the other taste
     engine.use_model(model_files.load(*registry.verified(published.version), threads=1))
     engine.use_events(events_of_two_tastes(40))
