@@ -71,9 +71,7 @@ class ListedData:
         """Nothing is open."""
 
 
-def two_tastes(
-    *, people: int = 40, events: int = 40, likes: int = 12, seed: int = 7, told: bool = True
-) -> ListedData:
+def two_tastes(*, people: int = 40, events: int = 40, likes: int = 12, seed: int = 7, told: bool = True) -> ListedData:
     """Everybody likes `likes` events of one taste and dislikes one of the other; `told` are the people's interests."""
     chance = random.Random(seed)
     catalogue = events_of_two_tastes(events)
