@@ -8,6 +8,7 @@ from actors.effects import Machine
 from actors.event_room import EventRoom
 from actors.limits import RoomLimits
 from actors.ports import HostPorts
+from actors.session_claims import SessionClaims
 from actors.topic import Topic
 from actors.user_session import UserSession
 from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, NOT_A_MEMBER, FlowError
@@ -26,7 +27,7 @@ def check_key(key: Key, user: str) -> None:
         raise FlowError(INVALID_REQUEST, "The key must name an id.", fields=("key",))
 
 
-async def claim(key: Key, ports: HostPorts, limits: RoomLimits) -> Machine:
+async def claim(key: Key, ports: HostPorts, sessions: SessionClaims, limits: RoomLimits) -> Machine:
     """Raises FlowError: the thing does not exist, or UNAVAILABLE."""
     match key.kind:
         case KeyKind.CHAT:
@@ -39,6 +40,6 @@ async def claim(key: Key, ports: HostPorts, limits: RoomLimits) -> Machine:
         case KeyKind.EVENT:
             return EventRoom(await ports.rsvps.claim(key.id), limits)
         case KeyKind.USER:
-            return UserSession(await ports.notifications.claim(key.id), limits)
+            return UserSession(await sessions.claim(key.id), limits)
         case KeyKind.TOPIC:
             return Topic(str(key))

@@ -19,6 +19,7 @@ from actors.fact_sources import FactSources
 from actors.facts import Fact
 from actors.limits import HostLimits
 from actors.ports import HostPorts
+from actors.session_claims import SessionClaims
 from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 
@@ -51,6 +52,7 @@ class Loader:
     ) -> None:
         self._ports = ports
         self._may_claim = may_claim
+        self._sessions = SessionClaims(ports.notifications, tasks, may_claim)
         self._sources = sources
         self._limits = limits
         self._tasks = tasks
@@ -132,7 +134,7 @@ class Loader:
     async def _claim_once(self, activation: Activation) -> Machine:
         if not self._may_claim():
             raise FlowError(MOVED)
-        return await claim(activation.key, self._ports, self._limits.rooms)
+        return await claim(activation.key, self._ports, self._sessions, self._limits.rooms)
 
     # --- facts --------------------------------------------------------------------------------------------------------
 
@@ -171,4 +173,5 @@ class Loader:
             "activations": self.activations,
             "load_failures": self.failures,
             "facts_fetched": self.facts,
+            **self._sessions.statistics(),
         }

@@ -4,12 +4,14 @@ Used by the hosts of user sessions. Ids are derived from causes, so a repeated c
 kept for half a year; pages and counts go through indexes of one person.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, USER_NOT_FOUND, FlowError
+from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, FlowError
+from cluster.kernel.ids import new_id
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database
 from storage.dates import to_date
@@ -23,13 +25,41 @@ class MongoNotifications:
         self._notifications = database.collection("notifications")
         self._users = database.collection("users")
 
-    async def claim(self, user_id: str) -> SessionHead:
-        user = await self._users.find_one_and_update(
-            {"_id": user_id}, {"$inc": {"session.epoch": 1}}, projection={"session": 1}
+    async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
+        check_batch(user_ids)
+        if not user_ids:
+            return {}
+        claim, ids = _claim(), list(dict.fromkeys(user_ids))
+        those = {"_id": {"$in": ids}}
+        await self._users.update_many(those, claim)
+        users, unread = await asyncio.gather(
+            self._users.find(those, projection={"session": 1}, limit=len(ids)), self._unread_of(ids)
         )
+        heads: dict[str, SessionHead] = {}
+        for user in users:
+            user_id, session = user["_id"], user["session"]
+            if session["claim"] == claim["$set"]["session.claim"]:
+                heads[user_id] = SessionHead(user_id=user_id, epoch=session["epoch"], unread=unread.get(user_id, 0))
+            elif (alone := await self._claim_alone(user_id)) is not None:
+                heads[user_id] = alone
+        return heads
+
+    async def _claim_alone(self, user_id: str) -> SessionHead | None:
+        """Another host claimed it in the same moment. A claim that reads what it wrote cannot be overtaken."""
+        user = await self._users.find_one_and_update({"_id": user_id}, _claim(), projection={"session": 1})
         if user is None:
-            raise FlowError(USER_NOT_FOUND)
+            return None
         return SessionHead(user_id=user_id, epoch=user["session"]["epoch"], unread=await self.unread(user_id))
+
+    async def _unread_of(self, user_ids: Sequence[str]) -> dict[str, int]:
+        rows = await self._notifications.aggregate(
+            [
+                {"$match": {"user_id": {"$in": list(user_ids)}, "read": False}},
+                {"$group": {"_id": "$user_id", "unread": {"$sum": 1}}},
+            ],
+            limit=len(user_ids),
+        )
+        return {row["_id"]: int(row["unread"]) for row in rows}
 
     async def append(self, notifications: Sequence[Notification]) -> AppendResult:
         check_batch(notifications)
@@ -68,6 +98,11 @@ class MongoNotifications:
 
     async def unread(self, user_id: str) -> int:
         return await self._notifications.count({"user_id": user_id, "read": False})
+
+
+def _claim() -> dict[str, Any]:
+    """An update that raises an epoch and says whose epoch it is from then on."""
+    return {"$inc": {"session.epoch": 1}, "$set": {"session.claim": new_id()}}
 
 
 def _document(notification: Notification) -> dict[str, Any]:

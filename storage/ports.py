@@ -97,8 +97,9 @@ class RsvpLedger(Protocol):
 
 
 class Notifications(Protocol):
-    async def claim(self, user_id: str) -> SessionHead:
-        """Take the session: epoch up by one, durably, then the count of unread. USER_NOT_FOUND."""
+    async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
+        """Take these sessions: each epoch goes up, durably, and only then are the unread counted. No other claim is
+        answered with the same epoch. Those who do not exist are left out."""
 
     async def append(self, notifications: Sequence[Notification]) -> AppendResult:
         """Write in order, durably; one already stored under its `id` is "duplicate"."""

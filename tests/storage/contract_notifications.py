@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, USER_NOT_FOUND, FlowError
+from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, FlowError
 from storage.ports import Notifications
-from storage.records import AppendResult, Notification
+from storage.records import AppendResult, Notification, SessionHead
 
 PutUser = Callable[[str], Awaitable[None]]
 
@@ -23,18 +23,46 @@ class NotificationsContract:
         self, notifications: Notifications, put_user: PutUser
     ) -> None:
         await put_user("anna")
-        first = await notifications.claim("anna")
-        assert (first.user_id, first.epoch, first.unread) == ("anna", 1, 0)
+        first = await notifications.claim(["anna"])
+        assert first == {"anna": SessionHead(user_id="anna", epoch=1, unread=0)}
         await notifications.append([notification("n1"), notification("n2"), notification("n3", user="ben")])
         assert await notifications.mark_read("anna", "n1")
-        heads = await asyncio.gather(*(notifications.claim("anna") for _ in range(3)))
-        assert sorted(head.epoch for head in heads) == [2, 3, 4]
-        assert {head.unread for head in heads} == {1}
+        (second,) = (await notifications.claim(["anna"])).values()
+        assert (second.epoch, second.unread) == (2, 1)
 
-    async def test_a_person_who_does_not_exist_cannot_be_claimed(self, notifications: Notifications) -> None:
+    async def test_many_are_claimed_at_once_and_each_counts_for_itself(
+        self, notifications: Notifications, put_user: PutUser
+    ) -> None:
+        for user in ("anna", "ben", "carl"):
+            await put_user(user)
+        assert await notifications.claim([]) == {}
+        await notifications.claim(["ben"])
+        await notifications.append([notification("n1"), notification("n2", user="carl"), notification("n3")])
+        heads = await notifications.claim(["anna", "nobody", "ben", "anna", "carl"])
+        assert {user: (head.user_id, head.epoch, head.unread) for user, head in heads.items()} == {
+            "anna": ("anna", 1, 2),
+            "ben": ("ben", 2, 0),
+            "carl": ("carl", 1, 1),
+        }
         with pytest.raises(FlowError) as caught:
-            await notifications.claim("nobody")
-        assert caught.value.kind is USER_NOT_FOUND
+            await notifications.claim([f"user{number}" for number in range(501)])
+        assert caught.value.kind is INVALID_REQUEST
+
+    async def test_claims_of_the_same_people_at_the_same_time_never_share_an_epoch(
+        self, notifications: Notifications, put_user: PutUser
+    ) -> None:
+        people = [f"user{number}" for number in range(20)]
+        for user in people:
+            await put_user(user)
+        claimed = await asyncio.gather(*(notifications.claim(people) for _ in range(8)))
+        after = await notifications.claim(people)
+        for user in people:
+            epochs = {heads[user].epoch for heads in claimed}
+            assert len(epochs) == 8
+            assert after[user].epoch > max(epochs)
+
+    async def test_who_does_not_exist_is_not_claimed(self, notifications: Notifications) -> None:
+        assert await notifications.claim(["nobody"]) == {}
 
     async def test_the_same_id_is_a_duplicate(self, notifications: Notifications) -> None:
         assert await notifications.append([]) == AppendResult(0)

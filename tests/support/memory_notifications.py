@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, USER_NOT_FOUND, FlowError
+from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, FlowError
 from storage.bounds import check_batch, page_limit
 from storage.records import AppendResult, Notification, OutboxRow, SessionHead
 from tests.support.memory_faults import Faults
@@ -23,14 +23,16 @@ class MemoryNotifications:
     async def put_user(self, user_id: str) -> None:
         self._epochs.setdefault(user_id, 0)
 
-    async def claim(self, user_id: str) -> SessionHead:
+    async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
+        check_batch(user_ids)
         fault = await self.faults.before()
-        if user_id not in self._epochs:
-            raise FlowError(USER_NOT_FOUND)
-        self._epochs[user_id] += 1
-        head = SessionHead(user_id=user_id, epoch=self._epochs[user_id], unread=self._unread(user_id))
+        heads: dict[str, SessionHead] = {}
+        for user_id in dict.fromkeys(user_ids):
+            if user_id in self._epochs:
+                self._epochs[user_id] += 1
+                heads[user_id] = SessionHead(user_id=user_id, epoch=self._epochs[user_id], unread=self._unread(user_id))
         await self.faults.after(fault)
-        return head
+        return heads
 
     async def append(self, notifications: Sequence[Notification]) -> AppendResult:
         check_batch(notifications)
