@@ -346,6 +346,8 @@ def _is_away(error: PyMongoError) -> bool:
     """The server could not be reached, did not answer in time, or could not make the write durable."""
     if isinstance(error, (ConnectionFailure, WriteConcernError, ExecutionTimeout)) or error.timeout:
         return True
+    if isinstance(error, ConfigurationError):
+        return True  # the addresses were right when the client was made: this server is not back in its set yet
     return error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError")
 
 

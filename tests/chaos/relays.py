@@ -124,7 +124,9 @@ class LinkRelays:
 
     async def readmit(self, name: str) -> None:
         """Put it back as it was, unless it has come back by itself. Raises TimeoutError."""
-        member = self._evicted[name]
+        member = self._evicted.get(name)
+        if member is None:
+            return  # another fault took the same host out, and put it back
 
         def edit(view: View) -> View | None:
             return joined(view, member) if view.member(name) is None else None
