@@ -6,10 +6,12 @@ FlowError, `Duplicate` and `BatchRefused` come out of it for what a database may
 It never decides what an error means for a chat room or an event.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, cast
 
+from bson.binary import UUID_SUBTYPE, Binary
 from bson.codec_options import TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo import DeleteOne, InsertOne, ReplaceOne, ReturnDocument, UpdateOne, timeout
@@ -41,6 +43,7 @@ __all__ = [
     "Duplicate",
     "InsertOne",
     "ReplaceOne",
+    "Session",
     "Transaction",
     "UpdateOne",
 ]
@@ -51,6 +54,7 @@ Sort = Sequence[tuple[str, int]]
 
 _DUPLICATE_KEY: Final = 11000
 _WRITE_CONFLICT: Final = 112
+_INTERRUPTED: Final = 11601
 _INDEX_CONFLICTS: Final = frozenset({85, 86})
 _REFUSED_LOGIN: Final = frozenset({13, 18})
 
@@ -134,16 +138,28 @@ class Database:
         concern = ReadConcern("linearizable" if linearizable else "majority")
         return Collection(self._database.get_collection(name, read_concern=concern), name, self._gate)
 
+    async def open_session(self) -> "Session":
+        """For transactions, one after the other. The database must have answered before."""
+        return Session(await self._client.start_session())
+
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["Transaction"]:
+    async def transaction(self, session: "Session") -> AsyncIterator["Transaction"]:
         """What is done with it takes effect when the block ends, all of it at once, or not at all.
 
-        Raises `Conflict`, from anywhere in the block, when another writer was in the way, and FlowError UNAVAILABLE
-        when the database is away; from the block's end the outcome is then unknown, as after any write.
+        Waits for the session's transaction before. Raises `Conflict`, from anywhere in the block, when another writer
+        was in the way, and FlowError UNAVAILABLE when the database is away; from the block's end the outcome is then
+        unknown, as after any write.
         """
-        with _answers("transaction"):
-            async with await self._client.start_session() as session, session.start_transaction():
-                yield Transaction(session)
+        async with session.turn:
+            with _answers("transaction"):
+                async with session.driver.start_transaction():
+                    yield Transaction(session.driver)
+
+    async def undo_open_transaction(self, session_id: bytes) -> None:
+        """Whatever a process that is gone or stands still has open in that session is undone. One that lives tries
+        again. Without this the server waits a minute for it, and with it everybody who writes the same documents."""
+        with _answers("session"):
+            await self._client.admin.command("killSessions", [{"id": Binary(session_id, UUID_SUBTYPE)}])
 
     async def ping(self) -> None:
         """Raises FlowError UNAVAILABLE, or START_FAILED when the server refuses the login."""
@@ -156,6 +172,18 @@ class Database:
 
     async def close(self) -> None:
         self._client.close()
+
+
+class Session:
+    """One of the server's; `id` names it to other processes, so that they can undo what is left open in it."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+        self.turn = asyncio.Lock()
+
+    @property
+    def id(self) -> bytes:
+        return bytes(self.driver.session_id["id"])
 
 
 class Transaction:
@@ -346,6 +374,8 @@ def _is_away(error: PyMongoError) -> bool:
     """The server could not be reached, did not answer in time, or could not make the write durable."""
     if isinstance(error, (ConnectionFailure, WriteConcernError, ExecutionTimeout)) or error.timeout:
         return True
+    if isinstance(error, OperationFailure) and error.code == _INTERRUPTED:
+        return True  # another process took this one for gone
     if isinstance(error, ConfigurationError):
         return True  # the addresses were right when the client was made: this server is not back in its set yet
     return error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError")

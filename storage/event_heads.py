@@ -1,14 +1,16 @@
 """What an owner of an event room starts from: the claim on the event's document, then a count of its answers.
 
 Used by the RSVP ledger alone. The claim is durable before anything is read, so every answer that an earlier owner may
-have acknowledged is counted.
+have acknowledged is counted. An owner that stopped in the middle of a batch is undone first: its open transaction would
+hold the event for a minute.
 """
 
+import asyncio
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from cluster.kernel.errors import EVENT_NOT_FOUND, FlowError
-from storage.client import Collection, Database, Transaction
+from storage.client import Collection, Database, Session, Transaction
 from storage.dates import to_ms
 from storage.records import EventHead
 
@@ -17,14 +19,35 @@ _LONGEST_LINE: Final = 500_000
 
 
 class EventHeads:
+    """Remembers with each event in which session its owner writes, for the owner after it."""
+
     def __init__(self, database: Database, rsvps: Collection) -> None:
+        self._database = database
         self._events = database.collection("events")
         self._rsvps = rsvps
+        self._session: Session | None = None
+        self._opening = asyncio.Lock()
+
+    async def session(self) -> Session:
+        """The one in which this process writes answers."""
+        async with self._opening:
+            if self._session is None:
+                self._session = await self._database.open_session()
+        return self._session
 
     async def claim(self, event_id: str) -> EventHead:
         """Raises FlowError EVENT_NOT_FOUND."""
+        earlier = await self._events.find_one({"_id": event_id}, {"room.session": 1})
+        if earlier is None:
+            raise FlowError(EVENT_NOT_FOUND)
+        session = await self.session()
+        left = (earlier.get("room") or {}).get("session")
+        if left is not None and left != session.id:
+            await self._database.undo_open_transaction(left)
         event = await self._events.find_one_and_update(
-            {"_id": event_id}, {"$inc": {"room.epoch": 1}}, projection={"description": 0, "media": 0}
+            {"_id": event_id},
+            {"$inc": {"room.epoch": 1}, "$set": {"room.session": session.id}},
+            projection={"description": 0, "media": 0},
         )
         if event is None:
             raise FlowError(EVENT_NOT_FOUND)

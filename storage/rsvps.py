@@ -78,7 +78,7 @@ class MongoRsvpLedger:
             UpdateOne({"_id": _id(rsvp), "epoch": {"$lte": rsvp.epoch}}, _replacement(rsvp, owes), upsert=True)
             for rsvp, owes in rows
         ]
-        async with self._database.transaction() as transaction:
+        async with self._database.transaction(await self._heads.session()) as transaction:
             epochs = await self._heads.hold({rsvp.event_id for rsvp, _ in rows}, transaction)
             for index, (rsvp, _) in enumerate(rows):
                 if epochs.get(rsvp.event_id, _GONE) > rsvp.epoch:

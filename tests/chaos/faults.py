@@ -23,6 +23,8 @@ from tests.chaos.schedule import Fault
 _MOST_EXTRA: Final = 1
 _LEAST_HOSTS: Final = 2
 _ZOMBIE_S: Final = 2.0
+_UNHEARD_S: Final = 0.7
+"""So long edges go on sending to a host that stands still: what it then decides as an owner that is none any more."""
 
 
 class Faults:
@@ -222,6 +224,7 @@ class Faults:
             return None
         name, process = found
         process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(_UNHEARD_S)
         try:
             is_evicted = await self._relays.evict(name)
         except FlowError:
@@ -235,7 +238,7 @@ class Faults:
                 await asyncio.sleep(_ZOMBIE_S)
                 await self._relays.readmit(name)
 
-        self._later(fault.lasts, go_on)
+        self._later(fault.lasts - _UNHEARD_S, go_on)
         return f"{name} ({process.pid})" if is_evicted else None
 
     # --- the operator -------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ async def test_a_server_that_is_not_back_in_its_set_is_away(outside_its_set: str
     database = Database(StorageSettings(uri=outside_its_set, operation_timeout_ms=2_000))
     events = database.collection("events")
     with pytest.raises(FlowError) as caught:
-        async with database.transaction() as transaction:
+        async with database.transaction(await database.open_session()) as transaction:
             await events.update_many({}, {"$inc": {"room.writes": 1}}, within=transaction)
     assert caught.value.kind is UNAVAILABLE
     await database.close()

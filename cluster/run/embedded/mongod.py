@@ -57,6 +57,8 @@ class Mongod:
             *("--oplogSize", "64"),
             *("--logpath", str(self._log), "--logappend", "--quiet"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            # A process that dies in the middle of one is undone by whoever follows it; this is for the rest.
+            *("--setParameter", "transactionLifetimeLimitSeconds=10"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
         ]
 
