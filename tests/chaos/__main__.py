@@ -12,12 +12,13 @@ import msgspec
 
 from cluster.kernel.errors import FlowError
 from tests.chaos.mutations import BY_NAME as MUTATIONS
-from tests.chaos.mutations import mutated_source
+from tests.chaos.mutations import mutated_source_and_doubles
 from tests.chaos.options import Options
 from tests.chaos.phone_processes import ROOT
 from tests.chaos.report import Screen, show
 from tests.chaos.run import run
 from tests.chaos.schedule import BY_NAME
+from tests.chaos.two_owners import two_owners
 
 
 def parse(arguments: list[str]) -> Options:
@@ -49,7 +50,12 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     with Screen(options.seconds) as screen, tempfile.TemporaryDirectory(prefix="flow-mutant-") as scratch:
         try:
-            source = mutated_source(MUTATIONS[options.mutation], Path(scratch)) if options.mutation else ROOT
+            mutation = MUTATIONS.get(options.mutation)
+            source = mutated_source_and_doubles(mutation, Path(scratch) / "source") if mutation else ROOT
+            owners = two_owners(source)
+            screen.say(
+                f"two owners in one process, {owners.seeds} stories: {owners.violations or 'every promise kept'}"
+            )
             outcome = asyncio.run(run(options, screen.say, source=source, tick=screen.tick))
         except (RuntimeError, ValueError, FlowError, TimeoutError) as error:
             screen.say(f"There was no run: {type(error).__name__} {error}")
@@ -58,8 +64,8 @@ def main(arguments: list[str]) -> int:
             screen.say("Interrupted; everything that was started is ended.")
             return 130
     show(outcome, screen.console)
-    sys.stdout.write(msgspec.json.encode(outcome.numbers).decode() + "\n")
-    return 0 if outcome.verdict.is_good else 1
+    sys.stdout.write(msgspec.json.encode(outcome.numbers | {"two_owners": owners}).decode() + "\n")
+    return 0 if outcome.verdict.is_good and not owners.violations else 1
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import msgspec
 from rich.table import Table
 
 from cluster.kernel.errors import FlowError
-from tests.chaos.mutations import BY_NAME, MUTATIONS, Mutation, mutated_source
+from tests.chaos.mutations import BY_NAME, MUTATIONS, Mutation, mutated_source_and_doubles
 from tests.chaos.options import Options
 from tests.chaos.report import Screen
 from tests.chaos.run import run
+from tests.chaos.two_owners import two_owners
 
 
 def main(arguments: list[str]) -> int:
@@ -44,23 +45,26 @@ def main(arguments: list[str]) -> int:
 def _try(mutation: Mutation, options: Options, screen: Screen) -> dict[str, Any]:
     """Whether the checker named one of the promises that this mutation breaks."""
     with tempfile.TemporaryDirectory(prefix="flow-mutant-") as scratch:
-        source = mutated_source(mutation, Path(scratch) / "source")
+        source = mutated_source_and_doubles(mutation, Path(scratch) / "source")
         kept = msgspec.structs.replace(options, keep=Path(scratch) / "run")
         try:
+            owners = two_owners(source).violations
             outcome = asyncio.run(run(kept, screen.say, source=source, tick=screen.tick))
         except (RuntimeError, FlowError, TimeoutError) as error:
-            return {"name": mutation.name, "found": False, "violations": {}, "error": str(error)}
+            return {"name": mutation.name, "found": False, "violations": {}, "two_owners": {}, "error": str(error)}
     violations = {kind: count for kind, count in outcome.verdict.violations.items() if count}
-    found = bool(mutation.found_as & violations.keys())
-    screen.say(f"{mutation.name} {'was found out' if found else 'SURVIVED'}: {violations or 'nothing'}")
-    return {"name": mutation.name, "found": found, "violations": violations, "error": ""}
+    found = bool(mutation.found_as & (violations.keys() | owners.keys()))
+    screen.say(f"{mutation.name} {'was found out' if found else 'SURVIVED'}: {violations}, two owners: {owners}")
+    return {"name": mutation.name, "found": found, "violations": violations, "two_owners": owners, "error": ""}
 
 
 def _table(results: list[dict[str, Any]]) -> Table:
-    table = Table("mutation", "found out", "as")
+    table = Table("mutation", "found out", "by processes", "by two owners in one")
     for result in results:
-        named = "  ".join(f"{kind} {count}" for kind, count in result["violations"].items())
-        table.add_row(result["name"], "yes" if result["found"] else "NO", result["error"] or named)
+        named = [
+            "  ".join(f"{kind} {count}" for kind, count in result[by].items()) for by in ("violations", "two_owners")
+        ]
+        table.add_row(result["name"], "yes" if result["found"] else "NO", result["error"] or named[0], named[1])
     return table
 
 

@@ -1,18 +1,14 @@
 """Two hosts in one process under seeded faults keep every promise; the mutated ones are found out."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.in_process import Story
 from tests.chaos.mutations import MUTATIONS, Mutation, mutated_source_and_doubles
+from tests.chaos.two_owners import two_owners
 
 SEEDS = 40
-MUTATED_SEEDS = 200
 SHOWN_BY_HOSTS = [mutation for mutation in MUTATIONS if mutation.doubles is not None]
 
 
@@ -25,15 +21,5 @@ async def test_two_owners_that_die_break_no_promise(seed: int) -> None:
 @pytest.mark.parametrize("mutation", SHOWN_BY_HOSTS, ids=[mutation.name for mutation in SHOWN_BY_HOSTS])
 def test_a_mutated_host_is_found_out(mutation: Mutation, tmp_path: Path) -> None:
     copy = mutated_source_and_doubles(mutation, tmp_path / "copy")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.in_process", "--first", "--seeds", str(MUTATED_SEEDS)],
-        cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy)},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    violations = json.loads(done.stdout)["violations"]
+    violations = two_owners(copy).violations
     assert mutation.found_as & violations.keys(), violations
