@@ -58,3 +58,6 @@ class MongoChatLog:
 
     async def settle_owed(self, message_ids: Sequence[str]) -> None:
         await self._messages.settle_owed(message_ids)
+
+    async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
+        await self._messages.fail_owed(message_ids, error)

@@ -55,6 +55,7 @@ def _index(
 
 
 _OWED: Final = {"owed.until_ms": {"$exists": True}}
+_DEAD: Final = {"owed.dead": {"$exists": True}}
 
 INDEXES: Final[tuple[IndexSpec, ...]] = (
     # People
@@ -93,6 +94,7 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("rsvps", "user_id", "status"),
     _index("rsvps", "at_ms"),
     _index("rsvps", "owed.until_ms", partial=_OWED),
+    _index("rsvps", "owed.dead", "_id", partial=_DEAD),
     _index("invitations", "event_id", "user_id", unique=True),
     _index("interactions", "user_id", "event_id", "action", "at_ms", unique=True),
     _index("interactions", "user_id", "-at_ms"),
@@ -108,6 +110,7 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("messages", "room_id", "seq", unique=True),
     _index("messages", "room_id", "user_id", "client_message_id", unique=True),
     _index("messages", "owed.until_ms", partial=_OWED),
+    _index("messages", "owed.dead", "_id", partial=_DEAD),
     # What people are told
     _index("notifications", "user_id", "-at_ms", "-_id"),
     _index("notifications", "user_id", partial={"read": False}),

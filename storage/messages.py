@@ -12,7 +12,7 @@ import msgspec
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database
-from storage.leases import OWED, lease_owed
+from storage.leases import OWED, fail_owed, lease_owed
 from storage.records import AppendResult, Message, OwedMessage
 
 _FIELDS = {"owed": 0}
@@ -97,6 +97,9 @@ class Messages:
         check_batch(message_ids)
         if message_ids:
             await self._messages.update_many({"_id": {"$in": list(message_ids)}}, {"$unset": {"owed": ""}})
+
+    async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
+        await fail_owed(self._messages, message_ids, error)
 
 
 def _document(message: Message, owes: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from storage.cache import Cache
 from storage.chat_log import MongoChatLog
 from storage.client import Database
 from storage.cluster_state import MongoViewStore
+from storage.dead_causes import DeadCauses
 from storage.devices import MongoDevices
 from storage.events import MongoEvents
 from storage.experiments import MongoExperiments
@@ -56,6 +57,7 @@ class Storage:
         self.groups = MongoGroups(database, clock)
         self.devices = MongoDevices(database)
         self.outbox = MongoOutbox(database)
+        self.dead_causes = DeadCauses(database)
         self.analytics = MongoAnalytics(database)
         self.refresh_tokens = RefreshTokens(
             database, clock, ttl_ms=settings.refresh_token_ttl_ms, grace_ms=settings.refresh_grace_ms

@@ -54,6 +54,9 @@ class ChatLog(Protocol):
     async def settle_owed(self, message_ids: Sequence[str]) -> None:
         """These owe nothing any more."""
 
+    async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
+        """What these owe could not be worked out. After eight failures they are dead letters, and leased no more."""
+
 
 class Memberships(Protocol):
     """Who belongs to a chat room: one row a person and room, with a read mark."""
@@ -94,6 +97,9 @@ class RsvpLedger(Protocol):
         before they were settled."""
 
     async def settle_owed(self, rsvps: Sequence[Rsvp]) -> None: ...
+
+    async def fail_owed(self, rsvps: Sequence[Rsvp], error: str) -> None:
+        """As the chat log's. An answer that replaces one of these owes anew."""
 
 
 class Notifications(Protocol):

@@ -161,6 +161,14 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str = ""
 
 
+class DeadCause(msgspec.Struct, frozen=True, kw_only=True):
+    """A message or an answer whose notifications and analytics were given up after so many failures."""
+
+    id: str
+    failures: int
+    last_error: str
+
+
 class OwedMessage(msgspec.Struct, frozen=True):
     """A stored message whose pushes have not been worked out yet, under this worker's lease."""
 

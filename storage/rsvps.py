@@ -15,7 +15,7 @@ from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Conflict, Database, UpdateOne
 from storage.event_heads import EventHeads
-from storage.leases import OWED, lease_owed
+from storage.leases import OWED, fail_owed, lease_owed
 from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
 
 _MOST_EARLIER: Final = 16
@@ -122,6 +122,9 @@ class MongoRsvpLedger:
         check_batch(rsvps)
         if rsvps:
             await self._rsvps.bulk_write([UpdateOne(_exactly(rsvp), {"$unset": {"owed": ""}}) for rsvp in rsvps])
+
+    async def fail_owed(self, rsvps: Sequence[Rsvp], error: str) -> None:
+        await fail_owed(self._rsvps, [_id(rsvp) for rsvp in rsvps], error)
 
 
 def _id(rsvp: Rsvp) -> str:

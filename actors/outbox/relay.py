@@ -3,8 +3,8 @@
 A message and what it owes are one document, so neither can be lost without the other. The relay takes owed documents
 under a lease, records what people did, works out who is away, has each away person's session record the notification,
 writes one push row a device, and only then settles the document. Each step is idempotent by an id, so dying anywhere in
-between means doing it again to the same effect. A document it fails on stays owed and harms no other. Every host runs
-one relay; the leases keep them from each other.
+between means doing it again to the same effect. A document it fails on harms no other; it is tried again when its lease
+runs out, and a dead letter after the last try. Every host runs one relay; the leases keep them from each other.
 """
 
 import asyncio
@@ -125,8 +125,12 @@ class OutboxRelay:
             by_room[item.message.room_id].append(item.message)
         done: list[str] = []
         for room_id, messages in by_room.items():
-            if await self._succeeds(self._room(room_id, messages), room_id):
-                done += [message.id for message in messages]
+            ids = [message.id for message in messages]
+            error = await self._error_of(self._room(room_id, messages), room_id)
+            if error is None:
+                done += ids
+            else:
+                await self._ports.chat_log.fail_owed(ids, error)
         if done:
             await self._ports.chat_log.settle_owed(done)
             self._counts["messages"] += len(done)
@@ -136,8 +140,13 @@ class OutboxRelay:
         now_ms, limits = self._clock.now_ms(), self._limits
         owed = await self._ports.rsvps.lease_owed(self._name, now_ms, limits.lease_ms, limits.batch)
         await self._record([act for answer in owed for act in acts.of_answer(answer)])
-        rsvps = [answer.rsvp for answer in owed]
-        done = [rsvp for rsvp in rsvps if await self._succeeds(self._answer(rsvp), rsvp.event_id)]
+        done: list[Rsvp] = []
+        for answer in owed:
+            error = await self._error_of(self._answer(answer.rsvp), answer.rsvp.event_id)
+            if error is None:
+                done.append(answer.rsvp)
+            else:
+                await self._ports.rsvps.fail_owed([answer.rsvp], error)
         if done:
             await self._ports.rsvps.settle_owed(done)
             self._counts["rsvps"] += len(done)
@@ -147,8 +156,8 @@ class OutboxRelay:
         for start in range(0, len(events), _RECORDED_AT_ONCE):
             self._counts["acts"] += await self._ports.analytics.record(events[start : start + _RECORDED_AT_ONCE])
 
-    async def _succeeds(self, work: Awaitable[None], what: str) -> bool:
-        """False when trying again at once would not help: the document stays owed until its lease runs out.
+    async def _error_of(self, work: Awaitable[None], what: str) -> str | None:
+        """What went wrong when trying again at once would not help, in words without personal data.
 
         Raises FlowError when a part is away.
         """
@@ -159,8 +168,8 @@ class OutboxRelay:
                 raise
             self._counts["failed"] += 1
             _log.exception("what %s owes was not worked out", what)
-            return False
-        return True
+            return error.kind.code if isinstance(error, FlowError) else type(error).__name__
+        return None
 
     async def _room(self, room_id: str, messages: list[Message]) -> None:
         said: list[tuple[Message, Text]] = []

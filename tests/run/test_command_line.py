@@ -32,6 +32,7 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
         ["token", "ada"],
         ["train"],
         ["outbox", "list"],
+        ["outbox", "causes", "--json"],
         ["outbox", "replay", "--all"],
         ["import", "events", "file"],
         ["import", "interactions", "file"],

@@ -169,3 +169,14 @@ class ChatLogContract:
         await log.settle_owed([batch[0].id])
         assert await log.append(batch, [True]) == AppendResult(1)
         assert await log.lease_owed("worker", 1_000, 500, 10) == []
+
+    async def test_what_fails_too_often_is_leased_no_more(self, log: ChatLog) -> None:
+        await log.claim(ROOM, "event", 1, create=True)
+        batch = [message(1), message(2)]
+        await log.append(batch, [True, True])
+        for failure in range(8):
+            leased = await log.lease_owed("worker", 1_000 * failure, 500, 10)
+            assert [one.message for one in leased] == batch, f"after {failure}"
+            await log.fail_owed([batch[0].id], "not_found")
+        assert [one.message for one in await log.lease_owed("worker", 9_000, 500, 10)] == batch[1:]
+        await log.fail_owed([], "not_found")

@@ -244,3 +244,17 @@ class RsvpLedgerContract:
         assert [owed.rsvp for owed in await ledger.lease_owed("worker", 1_000, 500, 10)] == [new]
         await ledger.settle_owed([new])
         assert await ledger.lease_owed("worker", 9_000, 500, 10) == []
+
+    async def test_what_fails_too_often_is_leased_no_more_until_another_answer_replaces_it(
+        self, ledger: RsvpLedger, put_event: PutEvent
+    ) -> None:
+        await put_event(EVENT)
+        answer = rsvp("anna", seat=1)
+        await ledger.append([answer], [True])
+        for failure in range(8):
+            [owed] = await ledger.lease_owed("worker", 1_000 * failure, 500, 10)
+            await ledger.fail_owed([owed.rsvp], "not_found")
+        assert await ledger.lease_owed("worker", 9_000, 500, 10) == []
+        new = rsvp("anna", "interested", at=2)
+        await ledger.append([new], [True])
+        assert [owed.rsvp for owed in await ledger.lease_owed("worker", 9_000, 500, 10)] == [new]

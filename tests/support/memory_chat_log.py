@@ -1,11 +1,13 @@
 """ChatLog and Memberships in memory, for tests of rules and hosts. Held to the same contract suite as MongoDB's."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.kernel.errors import ROOM_NOT_FOUND, FlowError
 from storage.bounds import check_batch, page_limit
+from storage.leases import MOST_FAILURES
 from storage.records import AppendResult, Message, OwedMessage, RoomHead, RoomRecord
 from tests.support.memory_faults import Faults
 
@@ -26,6 +28,7 @@ class MemoryChatLog:
         self._by_id: dict[str, Message] = {}
         self._by_client_id: dict[tuple[str, str, str], Message] = {}
         self._owed: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
 
     async def create_room(self, record: RoomRecord) -> None:
         self._rooms.setdefault(record.id, _Room(record))
@@ -117,6 +120,14 @@ class MemoryChatLog:
         await asyncio.sleep(0)
         for message_id in message_ids:
             self._owed.pop(message_id, None)
+
+    async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
+        check_batch(message_ids)
+        await asyncio.sleep(0)
+        for message_id in message_ids:
+            self._failures[message_id] += 1
+            if self._failures[message_id] >= MOST_FAILURES:
+                self._owed.pop(message_id, None)
 
     def _room(self, room_id: str, kind: str) -> _Room:
         record = RoomRecord(id=room_id, kind=kind, name="", created_by="", created_at_ms=0)

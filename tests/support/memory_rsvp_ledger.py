@@ -1,6 +1,7 @@
 """RsvpLedger in memory, for tests of rules and hosts. Held to the same contract suite as MongoDB's."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 
 from cluster.kernel.errors import EVENT_NOT_FOUND, FlowError
 from storage.bounds import check_batch, page_limit
+from storage.leases import MOST_FAILURES
 from storage.records import AppendResult, EventHead, OwedRsvp, Rsvp
 from tests.support.memory_faults import Faults
 
@@ -22,6 +24,7 @@ class MemoryRsvpLedger:
         self._events: dict[str, EventHead] = {}
         self._rows: dict[_Row, Rsvp] = {}
         self._owed: dict[_Row, int] = {}
+        self._failures: Counter[Rsvp] = Counter()
         self._earlier: dict[_Row, tuple[Rsvp, ...]] = {}
 
     async def put_event(
@@ -140,3 +143,12 @@ class MemoryRsvpLedger:
             if self._rows.get(row) == rsvp:
                 self._owed.pop(row, None)
                 self._earlier.pop(row, None)
+
+    async def fail_owed(self, rsvps: Sequence[Rsvp], error: str) -> None:
+        check_batch(rsvps)
+        await asyncio.sleep(0)
+        for rsvp in rsvps:
+            row = (rsvp.event_id, rsvp.user_id)
+            self._failures[rsvp] += 1
+            if self._rows.get(row) == rsvp and self._failures[rsvp] >= MOST_FAILURES:
+                self._owed.pop(row, None)

@@ -1,4 +1,7 @@
-"""`flow outbox`: pushes that were given up after their last try. They can be looked at and sent again."""
+"""`flow outbox`: what was given up after its last try, to be looked at and tried again.
+
+Pushes that could not be sent, and the causes whose notifications could not be worked out: messages and answers.
+"""
 
 import asyncio
 from typing import Annotated, Any
@@ -16,7 +19,7 @@ from cluster.run.cli.common import (
 )
 from cluster.run.installation import Installation
 
-app = typer.Typer(help="Pushes that could not be sent.", no_args_is_help=True)
+app = typer.Typer(help="Pushes that could not be sent, and what could not be made into pushes.", no_args_is_help=True)
 
 _PAGE = 500
 
@@ -43,22 +46,43 @@ def list_dead(
     answers.print(", ".join(f"{count} {state}" for state, count in found["counts"].items()))
 
 
+@app.command("causes")
+@reports_errors
+def list_causes(
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=_PAGE)] = 50,
+    after: Annotated[str | None, typer.Option(help="Go on after this id.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the messages and answers whose notifications were given up, in the order of their ids."""
+    found = asyncio.run(_causes(Installation(data_directory), after, limit))
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("id", "failures", "error"):
+        table.add_column(title, overflow="fold")
+    for row in found["items"]:
+        table.add_row(row["id"], str(row["failures"]), row["lastError"])
+    answers.print(table)
+
+
 @app.command("replay")
 @reports_errors
 def replay(
     ids: Annotated[list[str] | None, typer.Argument(help="Which; --all for every one.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters and causes.")] = False,
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead letters again, with their attempts forgotten."""
+    """Send dead letters again, and work out causes again, with their attempts forgotten."""
     if bool(ids) == every:
         raise typer.BadParameter("name ids, or say --all")
     replayed = asyncio.run(_replay(Installation(data_directory), None if every else ids))
     if as_json:
         print_json({"replayed": replayed})
     else:
-        answers.print(f"{replayed} will be sent again.")
+        answers.print(f"{replayed} will be tried again.")
 
 
 async def _list(installation: Installation, after: str | None, limit: int) -> dict[str, Any]:
@@ -80,18 +104,42 @@ async def _list(installation: Installation, after: str | None, limit: int) -> di
     return {"items": items, "next": items[-1]["id"] if len(items) == limit else None, "counts": counts}
 
 
+async def _causes(installation: Installation, after: str | None, limit: int) -> dict[str, Any]:
+    from cluster.run import attached
+
+    async with attached.opened(attached.attachment(installation)) as storage:
+        rows = await storage.dead_causes.page(after, limit)
+    items = [{"id": row.id, "failures": row.failures, "lastError": row.last_error} for row in rows]
+    return {"items": items, "next": items[-1]["id"] if len(items) == limit else None}
+
+
 async def _replay(installation: Installation, ids: list[str] | None) -> int:
     """One page after another; a letter that dies again meanwhile is not taken twice, for pages only go forward."""
     from cluster.kernel.clock import SystemClock
     from cluster.run import attached
+    from storage.dead_causes import is_cause
 
     now_ms = SystemClock().now_ms()
     async with attached.opened(attached.attachment(installation)) as storage:
         if ids is not None:
-            pages = [ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE)]
-            return sum([await storage.outbox.replay(page, now_ms) for page in pages])
+            causes = [one for one in ids if is_cause(one)]
+            pushes = [one for one in ids if not is_cause(one)]
+            return sum(
+                [
+                    *[await storage.outbox.replay(page, now_ms) for page in _pages(pushes)],
+                    *[await storage.dead_causes.replay(page) for page in _pages(causes)],
+                ]
+            )
         replayed, after = 0, None
         while rows := await storage.outbox.dead(after, _PAGE):
             after = rows[-1].id
             replayed += await storage.outbox.replay([row.id for row in rows], now_ms)
+        after = None
+        while found := await storage.dead_causes.page(after, _PAGE):
+            after = found[-1].id
+            replayed += await storage.dead_causes.replay([cause.id for cause in found])
         return replayed
+
+
+def _pages(ids: list[str]) -> list[list[str]]:
+    return [ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE)]
