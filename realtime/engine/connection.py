@@ -67,8 +67,12 @@ class NamespaceConnection:
 
     def send(self, event: EncodedEvent) -> None:
         assert isinstance(event, OutgoingEvent), "an event of another engine"
-        assert event.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
-        self.send_wire(event.wire(self._codec))
+        assert event.packet.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
+        wire = event.wire(self._codec)
+        if self.phase is Phase.OPEN and self._session.is_open:
+            self._session.transport.push(wire)  # what every delivery does, without two calls on the way
+        else:
+            self.send_wire(wire)
 
     def unsend(self) -> None:
         if self.phase is Phase.ADMITTING:

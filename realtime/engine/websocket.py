@@ -83,7 +83,8 @@ class WebSocketTransport(asyncio.Protocol):
         counters.messages_out += len(pending)
         counters.bytes_out += self._pending_bytes
         transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
-        self._drop_pending()
+        pending.clear()  # not by a call: this line is reached for every delivery
+        self._pending_bytes = 0
 
     def _drop_pending(self) -> None:
         self._pending.clear()

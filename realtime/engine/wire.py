@@ -61,10 +61,12 @@ class Wire:
     @property
     def frame(self) -> bytes:
         """The websocket frames, in one piece so that no other frame can come between them."""
-        if self._frame is None:
+        made = self._frame
+        if made is None:
             head = b"" if self._text is None else frame(TEXT, self._text)
-            self._frame = head + b"".join(frame(BINARY, part) for part in self._binary) if self._binary else head
-        return self._frame
+            made = head + b"".join(frame(BINARY, part) for part in self._binary) if self._binary else head
+            self._frame = made
+        return made
 
     @property
     def payload(self) -> bytes:
