@@ -4,6 +4,7 @@
 stops. If `start` fails everything it brought up is down again. It holds no rule.
 """
 
+import gc
 import logging
 from contextlib import AsyncExitStack
 from typing import Any
@@ -54,6 +55,9 @@ class EdgeParts:
             withdraw, storage.view_store, member.name, self._clock, incarnation=member.incarnation
         )
         self._edge = edge
+        # What is here by now stays: full collections, which come as sockets do, need not look at it again.
+        _ = gc.collect()
+        gc.freeze()
         _log.info("serves port %d of %s", port, plan.settings.host)
         return True
 
