@@ -128,7 +128,9 @@ class Edge:
         self._serve_sockets(storage)
         self._passwords = PasswordService(settings.password_profile)
         self.metrics = EdgeMetrics(self.statistics, self._link_states)
-        self._runner = web.AppRunner(self._web(storage, recommender), shutdown_timeout=_HTTP_SHUTDOWN_S)
+        self._runner = web.AppRunner(
+            self._web(storage, recommender), shutdown_timeout=_HTTP_SHUTDOWN_S, tcp_keepalive=False
+        )
         self._public: web.TCPSite | None = None
         self.private_port = 0
 
