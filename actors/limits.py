@@ -59,6 +59,8 @@ class HostLimits:
     """Commands in all inboxes and gates together."""
     retry_after_ms: int = 250
     concurrent_loads: int = 64
+    concurrent_session_loads: int = 1_024
+    """Sessions that load besides: they are claimed by the batch, so what waits is not what storage is asked at once."""
     fetch_ahead: int = 32
     """For how many commands of one inbox facts are fetched at once."""
     load_attempts: int = 4

@@ -1,8 +1,9 @@
 """The loader: claims keys that become active, and fetches the facts that machines ask for.
 
-Runs a bounded number of its own tasks over a queue of activations; the rest of the host never waits for storage. It
-promises that each job ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py,
-what a fact needs in fact_sources.py.
+Runs a bounded number of its own tasks over a queue of activations, and one for each of a bounded number of sessions,
+whose claims are joined (session_claims.py); the rest of the host never waits for storage. It promises that each job
+ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact needs in
+fact_sources.py.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from actors.limits import HostLimits
 from actors.ports import HostPorts
 from actors.session_claims import SessionClaims
 from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
+from cluster.kernel.ids import KeyKind
 from cluster.kernel.tasks import TaskOwner
 
 _log = logging.getLogger("flow.actors")
@@ -58,6 +60,7 @@ class Loader:
         self._tasks = tasks
         self._jobs: deque[tuple[Activation, Wanted | None]] = deque()
         self._workers = 0
+        self._sessions_loading = 0
         self._outcome: LoadOutcome
         self.activations = 0
         self.failures = 0
@@ -68,7 +71,18 @@ class Loader:
 
     def load(self, activation: Activation) -> None:
         """Claim the key and build its machine."""
-        self._add(activation, None)
+        is_session = activation.kind is KeyKind.USER
+        if is_session and self._sessions_loading < self._limits.concurrent_session_loads:
+            self._sessions_loading += 1
+            _ = self._tasks.start("load session", self._load_session(activation))
+        else:
+            self._add(activation, None)
+
+    async def _load_session(self, activation: Activation) -> None:
+        try:
+            await self._run(activation, None)
+        finally:
+            self._sessions_loading -= 1
 
     def fetch(self, activation: Activation, wanted: Wanted) -> None:
         """Find these facts and put them on their items."""
@@ -169,7 +183,7 @@ class Loader:
     def statistics(self) -> dict[str, int]:
         return {
             "loads_queued": len(self._jobs),
-            "loads_running": self._workers,
+            "loads_running": self._workers + self._sessions_loading,
             "activations": self.activations,
             "load_failures": self.failures,
             "facts_fetched": self.facts,

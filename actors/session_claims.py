@@ -24,7 +24,7 @@ class SessionClaims:
         self._notifications = notifications
         self._tasks = tasks
         self._may_claim = may_claim
-        # At most one entry a worker of the loader, so the number of those is this queue's bound.
+        # At most one entry a session that loads, so the loader's limits are this queue's bound.
         self._waiting: deque[_Waiting] = deque()
         self._is_running = False
         self.batches = 0

@@ -5,6 +5,7 @@ Each client counts when its namespace has answered. As many are on the way as a 
 
 from benchmarks.load.fleet import fleet, source
 from benchmarks.load.orders import Newcomer
+from benchmarks.measuring import remarks_on
 from benchmarks.outcome import Check, Options, Outcome, median_row
 from benchmarks.percentiles import percentile
 from benchmarks.processes import spent, usage
@@ -28,6 +29,7 @@ def run(options: Options) -> Outcome:
             Check("connects/s with token and session, to Node's bare", ours[rate], theirs[rate], 1.0),
             Check("connects/s to python-socketio's bare", ours[rate], stock[rate], 1.0),
         ],
+        remarks_on(rows),
     )
 
 
@@ -41,13 +43,15 @@ def _measured(options: Options, start: Start) -> dict[str, object]:
             people = [Newcomer(number, source(number), server.auth(number), ()) for number in numbers]
             roles = server.roles()
             with fleet() as crowd:
-                before = usage(roles)
+                generators = {pid: f"generator {pid}" for pid in crowd.pids}
+                before, started = usage(roles), usage(generators)
                 arrival = crowd.connect(server.target(), people, AT_ONCE)
-                cpu = spent(before, usage(roles))
+                cpu, ours = spent(before, usage(roles)), spent(started, usage(generators))
             repeats.append(
                 {
                     "server": server.name,
                     "connects_per_s": arrival.per_second,
+                    "generator_share": max(ours.values()) * arrival.per_second / count,
                     "connect_ms_p50": percentile(arrival.latencies_ms, 0.5),
                     "connect_ms_p99": percentile(arrival.latencies_ms, 0.99),
                     **{f"cpu_us_{role}": 1e6 * seconds / count for role, seconds in sorted(cpu.items())},

@@ -8,10 +8,12 @@ early is ended by whoever owns sessions.
 
 import base64
 import hashlib
+import hmac
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
+import orjson
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import TOKEN_EXPIRED, UNAUTHENTICATED, FlowError
@@ -77,8 +79,11 @@ class TokenService:
         self._keys = {self._current: _key(settings.secret)}
         if settings.previous_secret is not None:
             self._keys.setdefault(_key_id(settings.previous_secret), _key(settings.previous_secret))
-        # What tokens of our own begin with, so that the header of each need not be read twice.
-        self._by_header = {_header(key_id, key): key for key_id, key in self._keys.items()}
+        # What tokens of our own begin with, so that the header of each need not be read.
+        self._by_header: dict[str, bytes] = {}
+        for secret in filter(None, (settings.previous_secret, settings.secret)):
+            key_id = _key_id(secret)
+            self._by_header[_header(key_id, self._keys[key_id])] = secret.encode()
 
     def issue(self, user_id: str, username: str, session_id: str) -> tuple[str, int]:
         """A new token and when it expires, in milliseconds of wall time."""
@@ -109,12 +114,35 @@ class TokenService:
         return _identity(claims)
 
     def _claims(self, token: object) -> dict[str, Any]:
-        if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN_CHARACTERS:
+        if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN_CHARACTERS or not token.isascii():
             raise FlowError(UNAUTHENTICATED)
+        secret = self._by_header.get(token.partition(".")[0])
+        return self._any_claims(token) if secret is None else self._own_claims(token, secret)
+
+    def _own_claims(self, token: str, secret: bytes) -> dict[str, Any]:
+        """Of a token with the very header that `issue` writes: RFC 7515 for that one header, byte for byte.
+
+        Every socket that connects comes by here, and this is a tenth of what PyJWT costs.
+        """
+        signed, _, signature = token.rpartition(".")
+        digest = hmac.digest(secret, signed.encode(), hashlib.sha256)
+        if not hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), signature.encode()):
+            raise FlowError(UNAUTHENTICATED)
+        body = signed.partition(".")[2]
         try:
-            key = self._by_header.get(token.partition(".")[0])
-            if key is None:
-                key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
+            claims = orjson.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        except ValueError as error:
+            raise FlowError(UNAUTHENTICATED) from error
+        if not isinstance(claims, dict) or any(claims.get(name) is None for name in _CLAIMS):
+            raise FlowError(UNAUTHENTICATED)
+        if claims["iss"] != self._settings.issuer or claims["aud"] != self._settings.audience:
+            raise FlowError(UNAUTHENTICATED)
+        return claims
+
+    def _any_claims(self, token: str) -> dict[str, Any]:
+        """Of a token that says in other words which of our keys signed it."""
+        try:
+            key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
                 raise FlowError(UNAUTHENTICATED)
             claims: dict[str, Any] = jwt.decode(

@@ -61,6 +61,10 @@ _log = logging.getLogger("flow.edge")
 
 _EXPIRY_INTERVAL_S: Final = 1.0
 _HTTP_SHUTDOWN_S: Final = 2.0
+_BACKLOG: Final = 2_048
+"""Connections that wait to be accepted. A crowd that comes back at once is larger than aiohttp's 128, and whoever finds
+no place dials again only a second later."""
+
 _LAST_WORDS_S: Final = 0.5
 """The least time that closed sockets have to read their end."""
 
@@ -124,7 +128,9 @@ class Edge:
         self._serve_sockets(storage)
         self._passwords = PasswordService(settings.password_profile)
         self.metrics = EdgeMetrics(self.statistics, self._link_states)
-        self._runner = web.AppRunner(self._web(storage, recommender), shutdown_timeout=_HTTP_SHUTDOWN_S)
+        self._runner = web.AppRunner(
+            self._web(storage, recommender), shutdown_timeout=_HTTP_SHUTDOWN_S, tcp_keepalive=False
+        )
         self._public: web.TCPSite | None = None
         self.private_port = 0
 
@@ -207,7 +213,7 @@ class Edge:
         return bound
 
     async def _listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[web.TCPSite, int]:
-        site = web.TCPSite(self._runner, host, port, reuse_port=reuse_port or None)
+        site = web.TCPSite(self._runner, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None)
         before = len(self._runner.addresses)
         try:
             await site.start()

@@ -9,8 +9,8 @@ access tokens are short-lived. It promises one question at a time, of at most 50
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Collection
-from itertools import islice
 from typing import Any, Final, Protocol
 
 from actors.messages import Delivery, Done, PublishToTopic, WatchTopic
@@ -35,6 +35,10 @@ _SETTLE_S: Final = 1.0
 """After a link is new, until the topic is watched on it again."""
 
 _SESSIONS_A_QUESTION: Final = 500
+_GATHER_S: Final = 0.01
+"""How long those who came while a question was asked wait for more of them: a crowd costs few questions, and one who
+comes alone waits for nothing."""
+
 _MAX_KNOWN: Final = 4_096
 
 
@@ -53,6 +57,21 @@ async def tell_revoked(router: Commands, session_id: str) -> None:
         _log.warning("the edges were not told of a session's end: %s", error.kind.code)
 
 
+class _Question:
+    """Sessions that are asked of together; `revoked` holds once it is `answered`."""
+
+    __slots__ = ("answered", "revoked", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: set[str] = set()
+        self.revoked: Collection[str] = ()
+        self.answered = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.sessions) >= _SESSIONS_A_QUESTION
+
+
 class Revocations:
     """One edge's part in it."""
 
@@ -60,7 +79,7 @@ class Revocations:
         self._sessions = sessions
         self._sockets = sockets
         self._tasks = tasks
-        self._asked: dict[str, asyncio.Future[bool]] = {}
+        self._questions: deque[_Question] = deque()
         self._is_asking = False
         self._missed = asyncio.Event()
         self._known: dict[str, None] = {}
@@ -72,12 +91,14 @@ class Revocations:
     async def check(self, session_id: str) -> None:
         """Raises FlowError SESSION_REVOKED; lets in whom storage cannot tell of in time."""
         self.check_known(session_id)
+        is_revoked = False
         try:
+            question = self._question_about(session_id)
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                is_revoked = await asyncio.shield(self._answer(session_id))
+                await question.answered.wait()
+            is_revoked = session_id in question.revoked
         except (TimeoutError, RuntimeError):  # too late, or no task may be started for it
             self._unanswered += 1
-            is_revoked = False
         if is_revoked:
             self._remember(session_id)
         self.check_known(session_id)
@@ -87,26 +108,25 @@ class Revocations:
         if session_id in self._known:
             raise FlowError(SESSION_REVOKED)
 
-    def _answer(self, session_id: str) -> asyncio.Future[bool]:
-        """The next question will be about it too; whoever asks of the same session shares the answer."""
-        future = self._asked.get(session_id)
-        if future is None:
-            future = self._asked[session_id] = asyncio.get_running_loop().create_future()
-            if not self._is_asking:
-                _ = self._tasks.start("revocations", self._ask_all())
-                self._is_asking = True
-        return future
+    def _question_about(self, session_id: str) -> _Question:
+        """The next question will be about it too."""
+        if not self._is_asking:
+            _ = self._tasks.start("revocations", self._ask_all())
+            self._is_asking = True
+        if not self._questions or self._questions[-1].is_full:
+            self._questions.append(_Question())
+        question = self._questions[-1]
+        question.sessions.add(session_id)
+        return question
 
     async def _ask_all(self) -> None:
         try:
-            while self._asked:
-                batch = dict(islice(self._asked.items(), _SESSIONS_A_QUESTION))
-                for session_id in batch:
-                    del self._asked[session_id]
-                revoked = await self._ask(batch)
-                for session_id, future in batch.items():
-                    if not future.done():
-                        future.set_result(session_id in revoked)
+            while self._questions:
+                question = self._questions.popleft()
+                question.revoked = await self._ask(question.sessions)
+                question.answered.set()
+                if self._questions and not self._questions[0].is_full:
+                    await asyncio.sleep(_GATHER_S)
         finally:
             self._is_asking = False
 
@@ -183,5 +203,5 @@ class Revocations:
         return {
             "sessions_revoked": self._revoked,
             "sessions_unchecked": self._unanswered,
-            "session_checks_waiting": len(self._asked),
+            "session_checks_waiting": sum(len(question.sessions) for question in self._questions),
         }

@@ -4,9 +4,10 @@
 stops. If `start` fails everything it brought up is down again. It holds no rule.
 """
 
+import gc
 import logging
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
 
 from cluster.kernel.clock import SystemClock
 from cluster.placement.membership import take, withdraw
@@ -16,6 +17,9 @@ from realtime.edge import Edge
 from storage.open import Storage
 
 _log = logging.getLogger("flow.edge")
+
+_COLLECT_AT: Final = (5_000, 10, 4)
+"""A crowd on its way in has some thousand objects in use; the usual 700 looks at each of them again and again."""
 
 
 class EdgeParts:
@@ -54,6 +58,10 @@ class EdgeParts:
             withdraw, storage.view_store, member.name, self._clock, incarnation=member.incarnation
         )
         self._edge = edge
+        # What is here by now stays: full collections, which come as sockets do, need not look at it again.
+        _ = gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_COLLECT_AT)
         _log.info("serves port %d of %s", port, plan.settings.host)
         return True
 

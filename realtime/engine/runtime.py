@@ -4,7 +4,8 @@ Made once per engine, within its event loop. Holds no rule of a protocol.
 """
 
 import asyncio
-import secrets
+import base64
+import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cluster.kernel.clock import Clock
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from realtime.engine.session import Session
 
 _ID_BYTES: Final = 15
+_IDS_A_DRAW: Final = 64
 
 
 class LingeringTransport(WheelEntry, Protocol):
@@ -49,10 +51,14 @@ class Runtime:
         self.empty = asyncio.Event()
         self.empty.set()
         self.draining = False
+        self._random: list[bytes] = []
 
     def new_id(self) -> str:
         """An id that nobody can guess, with the edge's prefix so that any edge can tell whose it is."""
-        return self.session_prefix + secrets.token_urlsafe(_ID_BYTES)
+        if not self._random:
+            drawn = os.urandom(_ID_BYTES * _IDS_A_DRAW)  # one system call for many
+            self._random = [drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES)]
+        return self.session_prefix + base64.urlsafe_b64encode(self._random.pop()).decode()
 
     def remember(self, session: "Session") -> None:
         self.sessions[session.id] = session

@@ -38,30 +38,52 @@ async def persist(services: Services, connection: Connection, steps: Sequence[St
 
     Raises the FlowError of a step that cannot be done at all, OVERLOADED when too many connections wait like this.
     """
-    if not steps:
+    left = list(steps)
+    until = services.clock.monotonic() + services.limits.admission_timeout_s
+    failures = 0
+    if len(left) == 1:
+        if await _done_at_once(left[0]):
+            return  # nearly always, and without a task
+        failures = 1
+    if not left:
         return
     try:
-        task = services.tasks.start("persist", _keep_trying(connection, list(steps)))
+        task = services.tasks.start("persist", _keep_trying(connection, left, failures))
     except RuntimeError:
         raise FlowError(OVERLOADED, retry_after_ms=_RETRY_MS) from None
-    done, _ = await asyncio.wait((task,), timeout=services.limits.admission_timeout_s)
+    done, _ = await asyncio.wait((task,), timeout=max(0.0, until - services.clock.monotonic()))
     refusal = task.result() if task in done else None
     if refusal is not None:
         raise refusal
 
 
-async def _keep_trying(connection: Connection, steps: list[Step]) -> FlowError | None:
-    """Until every step is done; what was refused for good is returned."""
-    failures = 0
+async def _done_at_once(step: Step) -> bool:
+    """False when it should be tried again. A step by itself takes no longer than an admission may."""
+    try:
+        await step()
+    except FlowError as error:
+        if not error.kind.retryable:
+            _log.info("a connection was refused what belongs to it: %s", error.kind.code)
+            raise
+        return False
+    return True
+
+
+async def _keep_trying(connection: Connection, steps: list[Step], failures: int) -> FlowError | None:
+    """Until every step is done; what was refused for good is returned. `failures` of the first step came before."""
     while steps and connection.is_open:
+        if failures:
+            await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S)) - 1])
+            if not connection.is_open:
+                break
         try:
             await steps[0]()
         except FlowError as error:
             if not error.kind.retryable:
                 _log.info("a connection was refused what belongs to it: %s", error.kind.code)
                 return error
-            await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
             failures += 1
         else:
             steps.pop(0)
+            failures = 0
     return None

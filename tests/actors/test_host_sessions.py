@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from actors.limits import HostLimits
 from actors.messages import (
     Attached,
     Attachment,
@@ -154,6 +155,19 @@ async def test_an_edge_that_comes_back_tells_its_sockets_again(world: World, sto
     assert await other.online(ALICE, BOB) == {ALICE, BOB}
     assert (await notify(other, note())).live
     await edge.until(lambda: edge.seqs(ME) == [resumed.seq + 1, resumed.seq + 2])
+
+
+@pytest.mark.parametrize(("beside", "batches"), [(200, 1), (50, 3)])
+async def test_people_who_come_at_once_are_claimed_together(world: World, beside: int, batches: int) -> None:
+    people = [new_id() for _ in range(200)]
+    for user in people:
+        await world.storage.notifications.put_user(user)
+    host = world.host(limits=HostLimits(concurrent_session_loads=beside, concurrent_loads=75))
+    edge = Edge(host, world.clock)
+    attached = await asyncio.gather(*(attach(edge, user, user) for user in people))
+    assert {answer.epoch for answer in attached} == {1}
+    assert host.statistics()["session_claim_batches"] <= batches
+    assert host.statistics()["loads_running"] == 0
 
 
 async def test_a_session_with_a_socket_stays_in_memory(world: World, storage: Any) -> None:

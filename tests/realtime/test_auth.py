@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hmac
 import json
 
 import jwt
@@ -110,6 +111,40 @@ def test_the_algorithm_is_never_taken_from_the_token(clock):
 @pytest.mark.parametrize("token", [None, 7, "", "a.b.c", "x" * 5000, b"bytes", "\ud800.x.y", "é.é.é"])
 def test_nonsense_is_refused(clock, token):
     assert refusal(TokenService(TokenSettings(NEW), clock), token) is UNAUTHENTICATED
+
+
+def test_no_character_of_a_token_can_be_changed(clock):
+    service = TokenService(TokenSettings(NEW), clock)
+    token, _ = service.issue(USER, "ann", "session")
+    for at, character in enumerate(token):
+        for other in {"A", "B", ".", "=", "-", "\n"} - {character}:
+            assert refusal(service, token[:at] + other + token[at + 1 :]) is UNAUTHENTICATED
+    for added in (token + "=", token + "A", token + ".", "." + token, token + "." + token):
+        assert refusal(service, added) is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("secret", [OLD, NEW])
+def test_both_ways_of_reading_a_token_find_the_same(clock, secret):
+    service = TokenService(TokenSettings(NEW, previous_secret=OLD), clock)
+    token, _ = TokenService(TokenSettings(secret), clock).issue(USER, "änn\u2603", "session")
+    assert service._own_claims(token, secret.encode()) == service._any_claims(token)
+
+
+def test_a_header_of_ours_in_other_words_is_read(clock):
+    kid = jwt.get_unverified_header(signed(clock))["kid"]
+    token = jwt.encode(claims(clock), NEW, algorithm="HS256", headers={"kid": kid, "cty": "JWT"})
+    assert TokenService(TokenSettings(NEW), clock).verify(token).user_id == USER
+    forged = jwt.encode(claims(clock), OTHER, algorithm="HS256", headers={"kid": kid, "cty": "JWT"})
+    assert refusal(TokenService(TokenSettings(NEW), clock), forged) is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"7", b"\xff"])
+def test_what_is_signed_must_be_claims(clock, body):
+    service = TokenService(TokenSettings(NEW), clock)
+    head = service.issue(USER, "ann", "session")[0].partition(".")[0].encode()
+    whole = head + b"." + base64.urlsafe_b64encode(body).rstrip(b"=")
+    signature = base64.urlsafe_b64encode(hmac.digest(NEW.encode(), whole, "sha256")).rstrip(b"=")
+    assert refusal(service, (whole + b"." + signature).decode()) is UNAUTHENTICATED
 
 
 def test_a_short_secret_is_refused_and_none_is_ever_shown():

@@ -1,13 +1,20 @@
 """A session that was ended has no socket left, on any edge, and one who was taken out of a room hears no more of it."""
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 import socketio
 
 from actors.messages import Done, MembersChanged
+from cluster.kernel.clock import ManualClock
+from cluster.kernel.errors import FlowError
 from cluster.kernel.ids import chat_key
-from realtime.revocation import tell_revoked
+from cluster.kernel.tasks import TaskOwner
+from realtime.admission import Admission
+from realtime.limits import EdgeLimits
+from realtime.revocation import Revocations, tell_revoked
+from realtime.sockets import Sockets
 from tests.realtime.harness import CHAT, NOTIFICATIONS, Client, Flow
 
 
@@ -91,3 +98,35 @@ async def test_one_who_was_taken_out_of_a_room_hears_no_more_of_it(flow: Flow):
     assert a.all("chat:removed") == []
     assert (await b.call(CHAT, "chat:send_message", message))["error"]["code"] == "not_a_member"
     assert b.all("chat:new_message") == []
+
+
+class Counted:
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        self.questions: list[set[str]] = []
+        self.may_answer = asyncio.Event()
+
+    async def revoked_among(self, family_ids: Collection[str]) -> set[str]:
+        self.questions.append(set(family_ids))
+        await self.may_answer.wait()
+        return {session for session in family_ids if session.startswith("ended")}
+
+
+async def test_those_who_come_while_one_is_asked_of_are_asked_of_together():
+    storage, tasks = Counted(), TaskOwner("revocations")
+    revocations = Revocations(storage, Sockets(Admission(EdgeLimits(), ManualClock())), tasks)
+    names = ["first", *(f"{kind}-{number}" for number in range(300) for kind in ("live", "ended"))]
+    checks = [asyncio.ensure_future(revocations.check(name)) for name in (*names, *names)]
+    while not storage.questions:  # noqa: ASYNC110 - until the first is asked
+        await asyncio.sleep(0)
+    checks[7].cancel()
+    storage.may_answer.set()
+    outcomes = await asyncio.gather(*checks, return_exceptions=True)
+    refused = {name for name, outcome in zip((*names, *names), outcomes, strict=True) if isinstance(outcome, FlowError)}
+    assert refused == {name for name in names if name.startswith("ended")}
+    assert set().union(*storage.questions) == set(names)
+    assert len(storage.questions) <= 4
+    assert max(map(len, storage.questions)) <= 500
+    assert revocations.statistics()["session_checks_waiting"] == 0
+    await tasks.stop()
