@@ -61,6 +61,8 @@ _log = logging.getLogger("flow.edge")
 
 _EXPIRY_INTERVAL_S: Final = 1.0
 _HTTP_SHUTDOWN_S: Final = 2.0
+_KEEPALIVE_S: Final = 75.0
+"""How long an HTTP connection may be idle; aiohttp's own is an hour."""
 _BACKLOG: Final = 2_048
 """Connections that wait to be accepted. A crowd that comes back at once is larger than aiohttp's 128, and whoever finds
 no place dials again only a second later."""
@@ -129,7 +131,10 @@ class Edge:
         self._passwords = PasswordService(settings.password_profile)
         self.metrics = EdgeMetrics(self.statistics, self._link_states)
         self._runner = web.AppRunner(
-            self._web(storage, recommender), shutdown_timeout=_HTTP_SHUTDOWN_S, tcp_keepalive=False
+            self._web(storage, recommender),
+            shutdown_timeout=_HTTP_SHUTDOWN_S,
+            keepalive_timeout=_KEEPALIVE_S,
+            tcp_keepalive=False,  # pings find dead sockets sooner, and the timeout above other connections
         )
         self._public: web.TCPSite | None = None
         self.private_port = 0
