@@ -87,7 +87,10 @@ async def fill(database: Database, events: int, people: int) -> tuple[list[str],
 async def _insert(database: Database, name: str, rows: Sequence[dict[str, Any]]) -> None:
     collection = database.collection(name)
     for start in range(0, len(rows), BATCH):
-        await collection.insert_many(rows[start : start + BATCH], ordered=False)
+        batch = rows[start : start + BATCH]
+        for row in batch if name == "events" else ():
+            row["updatedAt"] = to_date(time.time_ns() // 1_000_000)  # replicas read what changed since they looked
+        await collection.insert_many(batch, ordered=False)
 
 
 def _event(event_id: str, chance: random.Random, now_ms: int) -> dict[str, Any]:
