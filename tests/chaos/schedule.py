@@ -68,7 +68,7 @@ def schedule(seed: int, seconds: float, kinds: tuple[str, ...]) -> tuple[Fault, 
     faults: list[Fault] = []
     deck: list[Kind] = []
     at = WARM_UP_S
-    while at < seconds and ordered:
+    while round(at, 2) < seconds and ordered:
         if not deck:
             deck = choice.sample(ordered, len(ordered))
         kind = deck.pop()

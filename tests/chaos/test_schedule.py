@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.chaos.schedule import BY_NAME, KINDS, WARM_UP_S, available, schedule
@@ -12,6 +12,7 @@ ALL = tuple(BY_NAME)
 
 
 @given(st.integers(0, 2**32), st.floats(5, 300), st.sets(st.sampled_from(ALL), min_size=1))
+@example(9236, 299.0, {"kill_host"})
 def test_a_schedule_is_the_seeds_alone(seed: int, seconds: float, kinds: set[str]) -> None:
     plan = schedule(seed, seconds, tuple(kinds))
     assert plan == schedule(seed, seconds, tuple(sorted(kinds, reverse=True)))
