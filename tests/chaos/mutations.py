@@ -86,14 +86,9 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
     ),
     Mutation(
         "no_epoch_check",
-        "an owner that was replaced goes on writing and acking: neither its lease nor the epochs stop it",
+        "an owner that was replaced goes on writing and acking",
         frozenset({"lost", "rsvp_lost", "waitlist", "oversold", "stale", "fence", "wrong_answer"}),
         (
-            Change(
-                "actors/ownership.py",
-                "        return now <= self._believed_until and not self._is_replaced\n",
-                "        return True\n",
-            ),
             Change(
                 "storage/chat_log.py",
                 "            if epochs.get(message.room_id, 0) > message.epoch:\n",

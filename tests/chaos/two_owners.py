@@ -1,7 +1,7 @@
 """The cheap half of a run, before the dear one: two owners at once, in the very source that the run then starts.
 
-Real processes seldom hold two owners of one room for long, and what one of them writes late is often what a client was
-promised anyway. Two hosts in one process that are both sure they own everything show within seconds what that hides.
+Real processes seldom hold two owners of one room for long. Two hosts in one process that are both sure they own
+everything show within seconds what that hides.
 """
 
 import os

@@ -58,7 +58,7 @@ async def test_it_serves_both_protocols_with_the_given_numbers_and_stops_when_to
         engine_io.abort()
         socket_io.abort()
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(PATIENCE_S * 6):  # imports and all, on a busy machine
+        async with asyncio.timeout(PATIENCE_S * 2):
             assert await process.wait() == 0
     finally:
         if process.returncode is None:
