@@ -25,6 +25,8 @@ _ROWS_EACH: Final = 500
 _FRIENDS_EACH: Final = 500
 _MOST_PLANS: Final = 20_000
 _PLANS_EACH: Final = 200
+_MOST_ROWS: Final = 1 + 3 * _ROWS_EACH + MOST_DEVICES + _MOST_PLANS
+_USER, _ANSWER, _ACTION, _DEVICE, _BLOCK, _PLAN = "user", "answer", "action", "device", "block", "plan"
 _SETTLED: Final = frozenset(("attend", "check_in", "decline", "dismiss"))
 _STATUS_ACTIONS: Final = {"going": "attend", "waiting": "attend", "interested": "interested", "declined": "decline"}
 
@@ -55,11 +57,6 @@ def features_cache_key(user_id: str) -> str:
 class UserFeatures:
     def __init__(self, database: Database, cache: Cache) -> None:
         self._users = database.collection("users")
-        self._rsvps = database.collection("rsvps")
-        self._interactions = database.collection("interactions")
-        self._friendships = database.collection("friendships")
-        self._blocks = database.collection("blocks")
-        self._devices = database.collection("devices")
         self._cache = cache
         self._together = Together("user_features", self._read)
 
@@ -80,76 +77,100 @@ class UserFeatures:
         await self._together.close()
 
     async def _read(self, user_ids: Sequence[str]) -> Mapping[str, PersonFeatures]:
+        """Everything of everybody in one command: what is read is little, and each command costs more than that."""
         ids = list(user_ids)
-        size = len(ids)
-        users = await self._users.find(
-            {"_id": {"$in": ids}},
-            projection={"profile.interests": 1, "profile.location.coordinates": 1, "createdAt": 1},
-            limit=size,
-        )
-        answers = await self._rsvps.find(
-            {"user_id": {"$in": ids}},
-            projection={"user_id": 1, "event_id": 1, "status": 1, "at_ms": 1, "_id": 0},
-            limit=size * _ROWS_EACH,
-        )
-        actions = await self._interactions.find(
-            {"user_id": {"$in": ids}},
-            projection={"user_id": 1, "event_id": 1, "action": 1, "weight": 1, "at_ms": 1, "_id": 0},
-            sort=[("at_ms", -1)],
-            limit=size * _ROWS_EACH,
-        )
-        devices = await self._devices.find(
-            {"user_id": {"$in": ids}},
-            projection={"user_id": 1, "platform": 1, "_id": 0},
-            sort=[("last_seen_ms", 1)],
-            limit=size * MOST_DEVICES,
-        )
-        platforms = {row["user_id"]: row["platform"] for row in devices}  # the one seen last stays
-        plans = await self._plans(ids)
-        blocked = await self._blocked(ids)
-        pasts = _pasts(answers, actions)
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in await self._users.aggregate(_everything_of(ids), limit=len(ids) * _MOST_ROWS):
+            found[row["of"]].append(row)
+        platforms: dict[str, str] = {}
+        for row in sorted(found[_DEVICE], key=lambda row: row["last_seen_ms"]):
+            platforms[row["user_id"]] = row["platform"]  # the one seen last stays
+        plans: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in found[_PLAN]:
+            plans[row["user_id"]][row["event_id"]] += 1
+        blocked: dict[str, set[str]] = defaultdict(set)
+        for row in found[_BLOCK]:
+            blocked[row["user_id"]].add(row["blocked_id"])
+            blocked[row["blocked_id"]].add(row["user_id"])
+        pasts = _pasts(found[_ANSWER], found[_ACTION])
         return {
             row["_id"]: msgspec.structs.replace(
                 _features(row["profile"], pasts[row["_id"]], plans[row["_id"]], blocked[row["_id"]]),
                 joined_ms=to_ms(row["createdAt"]),
                 platform=platforms.get(row["_id"]),
             )
-            for row in users
+            for row in found[_USER]
         }
 
-    async def _plans(self, ids: list[str]) -> Mapping[str, Counter[str]]:
-        """How many of each one's circle go to which event."""
-        circle = await self._friendships.find(
-            {"user_id": {"$in": ids}, "kind": {"$in": ["friend", "following"]}},
-            projection={"user_id": 1, "friend_id": 1, "_id": 0},
-            limit=len(ids) * _FRIENDS_EACH,
-        )
-        whose: dict[str, set[str]] = defaultdict(set)
-        for row in circle:
-            whose[row["friend_id"]].add(row["user_id"])
-        found: dict[str, Counter[str]] = defaultdict(Counter)
-        if whose:
-            rows = await self._rsvps.find(
-                {"user_id": {"$in": list(whose)}, "status": {"$in": ["going", "interested"]}},
-                projection={"user_id": 1, "event_id": 1, "_id": 0},
-                limit=_MOST_PLANS,
-            )
-            for row in rows:
-                for user_id in whose[row["user_id"]]:
-                    found[user_id][row["event_id"]] += 1
-        return found
 
-    async def _blocked(self, ids: list[str]) -> Mapping[str, set[str]]:
-        rows = await self._blocks.find(
-            {"$or": [{"user_id": {"$in": ids}}, {"blocked_id": {"$in": ids}}]},
-            projection={"user_id": 1, "blocked_id": 1, "_id": 0},
-            limit=len(ids) * _ROWS_EACH,
-        )
-        found: dict[str, set[str]] = defaultdict(set)
-        for row in rows:
-            found[row["user_id"]].add(row["blocked_id"])
-            found[row["blocked_id"]].add(row["user_id"])
-        return found
+def _everything_of(ids: list[str]) -> list[dict[str, Any]]:
+    """`of` tells what each row is. Every part has a limit of its own."""
+    theirs, size = {"user_id": {"$in": ids}}, len(ids)
+    whole = {"user_id": 1, "event_id": 1, "at_ms": 1, "_id": 0}
+    return [
+        {"$match": {"_id": {"$in": ids}}},
+        {
+            "$project": {
+                "of": {"$literal": _USER},
+                "profile.interests": 1,
+                "profile.location.coordinates": 1,
+                "createdAt": 1,
+            }
+        },
+        _and("rsvps", _ANSWER, theirs, {**whole, "status": 1}, size * _ROWS_EACH),
+        _and("interactions", _ACTION, theirs, {**whole, "action": 1, "weight": 1}, size * _ROWS_EACH, {"at_ms": -1}),
+        _and(
+            "devices", _DEVICE, theirs, {"user_id": 1, "platform": 1, "last_seen_ms": 1, "_id": 0}, size * MOST_DEVICES
+        ),
+        _and(
+            "blocks",
+            _BLOCK,
+            {"$or": [theirs, {"blocked_id": {"$in": ids}}]},
+            {"user_id": 1, "blocked_id": 1, "_id": 0},
+            size * _ROWS_EACH,
+        ),
+        {"$unionWith": {"coll": "friendships", "pipeline": _plans_of_circles(theirs, size)}},
+    ]
+
+
+def _and(
+    collection: str,
+    of: str,
+    which: dict[str, Any],
+    fields: dict[str, int],
+    limit: int,
+    order: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    ordered = [{"$sort": order}] if order else []
+    stages = [{"$match": which}, *ordered, {"$limit": limit}, {"$project": {**fields, "of": {"$literal": of}}}]
+    return {"$unionWith": {"coll": collection, "pipeline": stages}}
+
+
+def _plans_of_circles(theirs: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    """A row for each plan of each one in each one's circle; who is a friend and followed too is counted once."""
+    plans = {
+        "from": "rsvps",
+        "localField": "_id.friend_id",
+        "foreignField": "user_id",
+        "pipeline": [{"$match": {"status": {"$in": ["going", "interested"]}}}, {"$project": {"event_id": 1, "_id": 0}}],
+        "as": "plan",
+    }
+    return [
+        {"$match": {**theirs, "kind": {"$in": ["friend", "following"]}}},
+        {"$limit": size * _FRIENDS_EACH},
+        {"$group": {"_id": {"user_id": "$user_id", "friend_id": "$friend_id"}}},
+        {"$lookup": plans},
+        {"$unwind": "$plan"},
+        {"$limit": _MOST_PLANS},
+        {
+            "$project": {
+                "of": {"$literal": _PLAN},
+                "user_id": "$_id.user_id",
+                "event_id": "$plan.event_id",
+                "_id": 0,
+            }
+        },
+    ]
 
 
 def _pasts(answers: Sequence[dict[str, Any]], actions: Sequence[dict[str, Any]]) -> Mapping[str, list[dict[str, Any]]]:
