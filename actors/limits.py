@@ -58,7 +58,10 @@ class HostLimits:
     max_waiting: int = 32_768
     """Commands in all inboxes and gates together."""
     retry_after_ms: int = 250
-    concurrent_loads: int = 64
+    concurrent_claims: int = 8
+    """Rooms and events that are claimed at once: after a takeover everybody's rooms share the processor with them."""
+    concurrent_fetches: int = 64
+    """Facts never wait behind claims."""
     concurrent_session_loads: int = 1_024
     """Sessions that load besides: they are claimed by the batch, so what waits is not what storage is asked at once."""
     fetch_ahead: int = 32

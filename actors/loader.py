@@ -1,16 +1,17 @@
 """The loader: claims keys that become active, and fetches the facts that machines ask for.
 
-Runs a bounded number of its own tasks over a queue of activations, and one for each of a bounded number of sessions,
-whose claims are joined (session_claims.py); the rest of the host never waits for storage. It promises that each job
-ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact needs in
-fact_sources.py.
+Three lanes, each a queue and a bounded number of tasks: rooms and events that are claimed, few at once; sessions, many,
+for their claims are joined (session_claims.py); facts. The rest of the host never waits for storage. It promises that
+each job ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact
+needs in fact_sources.py.
 """
 
 import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from actors.activation import Activation, Item
@@ -41,6 +42,35 @@ class LoadOutcome(Protocol):
     def fetched(self, activation: Activation) -> None: ...
 
 
+class Lane:
+    """Jobs, and at most `limit` tasks that do them in the order they came. An activation has at most one job, so the
+    roster's bound is the queue's."""
+
+    def __init__(self, name: str, limit: int, tasks: TaskOwner) -> None:
+        self._name = name
+        self._limit = limit
+        self._tasks = tasks
+        self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
+        self.running = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Callable[[], Awaitable[None]]) -> None:
+        """`job` must not raise."""
+        self._jobs.append(job)
+        if self.running < self._limit:
+            self.running += 1
+            _ = self._tasks.start(self._name, self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._jobs:
+                await self._jobs.popleft()()
+        finally:
+            self.running -= 1
+
+
 class Loader:
     """`may_claim` says whether this host may still take keys: one that was replaced must not fence its successor."""
 
@@ -57,10 +87,9 @@ class Loader:
         self._sessions = SessionClaims(ports.notifications, tasks, may_claim)
         self._sources = sources
         self._limits = limits
-        self._tasks = tasks
-        self._jobs: deque[tuple[Activation, Wanted | None]] = deque()
-        self._workers = 0
-        self._sessions_loading = 0
+        self._claims = Lane("claim", limits.concurrent_claims, tasks)
+        self._session_loads = Lane("load session", limits.concurrent_session_loads, tasks)
+        self._fetches = Lane("fetch", limits.concurrent_fetches, tasks)
         self._outcome: LoadOutcome
         self.activations = 0
         self.failures = 0
@@ -71,43 +100,16 @@ class Loader:
 
     def load(self, activation: Activation) -> None:
         """Claim the key and build its machine."""
-        is_session = activation.kind is KeyKind.USER
-        if is_session and self._sessions_loading < self._limits.concurrent_session_loads:
-            self._sessions_loading += 1
-            _ = self._tasks.start("load session", self._load_session(activation))
-        else:
-            self._add(activation, None)
-
-    async def _load_session(self, activation: Activation) -> None:
-        try:
-            await self._run(activation, None)
-        finally:
-            self._sessions_loading -= 1
+        lane = self._session_loads if activation.kind is KeyKind.USER else self._claims
+        lane.add(partial(self._run, activation, partial(self._load, activation)))
 
     def fetch(self, activation: Activation, wanted: Wanted) -> None:
         """Find these facts and put them on their items."""
-        self._add(activation, wanted)
+        self._fetches.add(partial(self._run, activation, partial(self._fetch, activation, wanted)))
 
-    def _add(self, activation: Activation, wanted: Wanted | None) -> None:
-        # At most one job an activation, so the roster's bound is this queue's.
-        self._jobs.append((activation, wanted))
-        if self._workers < self._limits.concurrent_loads:
-            self._workers += 1
-            _ = self._tasks.start("load", self._work())
-
-    async def _work(self) -> None:
+    async def _run(self, activation: Activation, job: Callable[[], Awaitable[None]]) -> None:
         try:
-            while self._jobs:
-                await self._run(*self._jobs.popleft())
-        finally:
-            self._workers -= 1
-
-    async def _run(self, activation: Activation, wanted: Wanted | None) -> None:
-        try:
-            if wanted is None:
-                await self._load(activation)
-            else:
-                await self._fetch(activation, wanted)
+            await job()
         except Exception:  # noqa: BLE001 - logged with its trace; whoever waits is told
             self.failures += 1
             _log.exception("%s cannot be loaded", activation.name)
@@ -182,8 +184,10 @@ class Loader:
 
     def statistics(self) -> dict[str, int]:
         return {
-            "loads_queued": len(self._jobs),
-            "loads_running": self._workers + self._sessions_loading,
+            "loads_queued": len(self._claims) + len(self._session_loads),
+            "loads_running": self._claims.running + self._session_loads.running,
+            "fetches_queued": len(self._fetches),
+            "fetches_running": self._fetches.running,
             "activations": self.activations,
             "load_failures": self.failures,
             "facts_fetched": self.facts,

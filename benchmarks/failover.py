@@ -1,7 +1,9 @@
 """What people notice when a host dies: how long until its rooms answer again, and what the other rooms feel.
 
 Sends into many rooms all the time, kills hosts with SIGKILL (one of one, one of two) and stops others with SIGSTOP, and
-lets them go on after they were replaced. Prints one JSON line. A quick look: `--hosts 2 --kills 1 --stops 1`.
+lets them go on after they were replaced. The other rooms are looked at twice: for the four seconds after the blow, and
+while the process of the new spare starts, whenever that is. Prints one JSON line. A quick look: `--hosts 2 --kills 1
+--stops 1`.
 """
 
 import argparse
@@ -46,6 +48,13 @@ async def until_whole(flow: FlowProcess, hosts: int) -> dict[str, int]:
     raise AssertionError("the fleet did not become whole again")
 
 
+async def spare_start(flow: FlowProcess) -> tuple[float, float]:
+    """When the process that stands by now began, and now, as `time.perf_counter` has it."""
+    [process, *_] = [member for member in (await status(flow))["members"] if member["state"] == "standby"]
+    now = time.perf_counter()
+    return now - (time.time() - process["process_started"]), now
+
+
 def standby_mb(found: dict[str, Any]) -> int:
     """What a standby costs: the resident memory of its process."""
     [pid, *_] = [member["pid"] for member in found["members"] if member["state"] == "standby"]
@@ -65,6 +74,8 @@ class Blows:
         self.again_s: list[float] = []
         self.before_ms: list[float] = []
         self.during_ms: list[float] = []
+        self.starting_ms: list[float] = []
+        self.spare_s: list[float] = []
 
     async def strike(self, number: signal.Signals) -> None:
         pids = await until_whole(self._flow, self._hosts)
@@ -81,13 +92,19 @@ class Blows:
         self.again_s += [seconds if seconds is not None else float("inf") for seconds in again]
         self.before_ms += self._load.latencies_ms(struck - BEFORE_S, struck, others)
         self.during_ms += self._load.latencies_ms(struck, struck + DURING_S, others)
+        await until_whole(self._flow, self._hosts)
+        began, stands_by = await spare_start(self._flow)
+        self.starting_ms += self._load.latencies_ms(began, stands_by, others)
+        self.spare_s.append(stands_by - struck)
 
     def figures(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"answers_again_s": spread(self.again_s, 2)}
+        found: dict[str, Any] = {"answers_again_s": spread(self.again_s, 2), "spare_again_s": spread(self.spare_s, 1)}
         if self.before_ms:
-            before, during = spread(self.before_ms), spread(self.during_ms)
-            ratio = round(during["p99"] / before["p99"], 2)
-            found |= {"others_before_ms": before, "others_during_ms": during, "others_p99_ratio": ratio}
+            before, during, starting = spread(self.before_ms), spread(self.during_ms), spread(self.starting_ms)
+            found |= {"others_before_ms": before, "others_during_ms": during}
+            found["others_p99_ratio"] = round(during["p99"] / before["p99"], 2)
+            found["others_while_spare_starts_ms"] = starting
+            found["others_while_spare_starts_p99_ratio"] = round(starting["p99"] / before["p99"], 2)
         return found
 
 

@@ -14,17 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_apps.data import Interactions, Rows
-
-CUTOFFS: Final = (10, 20)
-GATE: Final = "ndcg@10"
-"""The metric by which models are compared in a sentence."""
+from serve_apps.metrics import CUTOFFS, Metrics
 
 WARM_FROM: Final = 10
 """Likes in training from which a person or an event is warm; without any it is cold, between them cool."""
 _WARMTHS: Final = ("cold", "cool", "warm")
 
 Scores = npt.NDArray[np.float32]
-Metrics = dict[str, float]
 Scorer = Callable[[Rows], Scores]
 """Rows of people to scores of all events, one row each."""
 

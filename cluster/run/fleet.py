@@ -1,14 +1,16 @@
 """The fleet: which hosts and edges there are to be, the processes that hold their names, and how both change.
 
 The supervisor makes one and keeps `run` going. A member is a name (`host-1`) that must be held; a process (an actor of
-Ray) holds it or stands by. When a holder dies a standby takes its name within milliseconds, so that no shard moves; the
-dead process is started again by Ray and stands by. The cluster's view decides who holds a name, by compare-and-set, so
+Ray) holds it or stands by. When a holder dies a standby takes its name within milliseconds, so that no shard moves; a
+new spare is made later, when things are calm. Edges have no standbys, and members of a Ray that outlives the supervisor
+must heal without it: those Ray starts again itself. The cluster's view decides who holds a name, by compare-and-set, so
 it does not matter who is first: the fleet with a standby, or Ray with the old process. Everything here is a wish; the
 facts come from heartbeats.
 """
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +75,7 @@ class Fleet:
         self.members: dict[str, FleetMember] = {}
         self._processes: dict[str, WatchedProcess] = {}
         self._numbers: dict[Kind, int] = {"host": 0, "edge": 0}
+        self._lost_at = -math.inf
         self._wake = asyncio.Event()
         self._filling: set[str] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -112,7 +115,9 @@ class Fleet:
         number = int(name.rpartition("-")[2])
         self._numbers[kind] = max(self._numbers[kind], number)
         plan = self.plan.process(kind, number)
-        process = WatchedProcess(plan, _ACTORS[kind], self._runtime, self._settings, self._wake.set)
+        returns = kind == "edge" or not self._runtime.is_local
+        actor_class = _ACTORS[kind]
+        process = WatchedProcess(plan, actor_class, self._runtime, self._settings, self._wake.set, returns=returns)
         self._processes[name] = process
         return process
 
@@ -151,6 +156,8 @@ class Fleet:
         for member in self.members.values():
             if not member.is_held and member.silent_since is None:
                 member.silent_since = time.monotonic()
+                if member.lives and not member.is_leaving:
+                    self._lost_at = member.silent_since
 
     def _held(self, member: FleetMember, process: WatchedProcess, incarnation: str) -> None:
         member.holder, member.incarnation = process, incarnation
@@ -162,12 +169,13 @@ class Fleet:
 
     def _next_steps(self) -> list[Step]:
         for name in [name for name, process in self._processes.items() if process.is_lost]:
-            _log.warning("%s did not come back and is given up", name)
+            _log.warning("%s is given up", name)
             self._processes.pop(name).kill()
         processes = [
             KnownProcess(p.name, p.plan.kind, p.is_coming, p.is_standby, p.node) for p in self._processes.values()
         ]
-        return next_steps(self._wanted(), processes, self._standbys)
+        is_calm = time.monotonic() - self._lost_at >= self._settings.calm_s
+        return next_steps(self._wanted(), processes, self._standbys, is_calm=is_calm)
 
     def _wanted(self) -> list[WantedMember]:
         return [

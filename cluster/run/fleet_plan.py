@@ -3,7 +3,8 @@
 Members are names that must be held; processes hold them or stand by. The fleet asks `next_steps` whenever something
 changed, carries the steps out and asks again. It promises that a name is given to one process at a time, that a standby
 is used before another process is made, and that there are never more processes than members, standbys and those whose
-return is awaited.
+return is awaited. A process that starts takes processor time from those that serve: after a loss, spares wait for calm
+and only what is needed to hold a name is made at once.
 """
 
 from collections import Counter
@@ -67,9 +68,14 @@ Step = Fill | Make | Retire
 
 
 def next_steps(
-    members: Iterable[WantedMember], processes: Iterable[KnownProcess], standbys: dict[Kind, int]
+    members: Iterable[WantedMember],
+    processes: Iterable[KnownProcess],
+    standbys: dict[Kind, int],
+    *,
+    is_calm: bool = True,
 ) -> list[Step]:
-    """The steps that bring the processes to the members; none when all is well."""
+    """The steps that bring the processes to the members; none when all is well. Unless `is_calm`, spares that are
+    missing are not made yet."""
     steps: list[Step] = []
     wanted, known = list(members), list(processes)
     for kind in KINDS:
@@ -83,7 +89,8 @@ def next_steps(
         steps += [Fill(member.name, process) for member, process in filled]
         coming = sum(process.is_coming for process in mine)
         spare = len(free) + coming - len(empty) - standbys[kind]
-        steps += [Make(kind)] * -spare
+        short = -spare if is_calm else len(empty) - len(free) - coming
+        steps += [Make(kind)] * short
         surplus = free[len(filled) :][: max(0, spare)]
         steps += [Retire(process) for process in surplus]
     return steps

@@ -198,8 +198,8 @@ class MemberProcess(ABC):
         _log.error("cannot start: %s", error.message)
 
     def _fenced(self) -> NoReturn:
-        """Another process has this one's name. Nothing in memory may be said any more, so nothing is tidied up: Ray
-        starts the process again, with nothing in its memory."""
+        """Another process has this one's name. Nothing in memory may be said any more, so nothing is tidied up: another
+        process starts, with nothing in its memory."""
         _log.error("%s is in other hands; this process ends", self._holds)
         logging.shutdown()
         os._exit(_FENCED_EXIT)

@@ -1,9 +1,9 @@
 """The seam to Ray: the only place that starts it, makes actors on it and calls them.
 
-The supervisor uses it; hosts and edges are plain classes that become detached, named, self-restarting actors here. It
-promises that every call has a deadline and fails with a FlowError: UNAVAILABLE when the actor is away,
-DEADLINE_EXCEEDED when it is late (it may have run), the actor's own FlowError otherwise. A call is never repeated:
-whoever calls decides. Messages do not travel here; only starting, stopping and watching do.
+The supervisor uses it; hosts and edges are plain classes that become detached, named actors here. It promises that
+every call has a deadline and fails with a FlowError: UNAVAILABLE when the actor is away, DEADLINE_EXCEEDED when it is
+late (it may have run), the actor's own FlowError otherwise. A call is never repeated: whoever calls decides. Messages
+do not travel here; only starting, stopping and watching do.
 """
 
 import asyncio
@@ -111,8 +111,11 @@ class RayRuntime:
         """The ids of the nodes that Ray counts as alive. Asks Ray and waits."""
         return [str(node["NodeID"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
-    def create(self, name: str, actor_class: type[Any], *arguments: Any, node: str | None = None) -> RayActor:
-        """Make a detached actor of that name, on `node` while that is there, or find the one that lives."""
+    def create(
+        self, name: str, actor_class: type[Any], *arguments: Any, node: str | None = None, restarts: bool = True
+    ) -> RayActor:
+        """Make a detached actor of that name, on `node` while that is there, or find the one that lives. With
+        `restarts` Ray starts it again whenever it dies."""
         strategy: Any = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=True)
         remote: Any = ray.remote(actor_class)
         handle = remote.options(
@@ -120,7 +123,7 @@ class RayRuntime:
             namespace=self._namespace,
             lifetime="detached",
             get_if_exists=True,
-            max_restarts=-1,
+            max_restarts=-1 if restarts else 0,
             max_task_retries=0,
             num_cpus=_TOUCH_OF_CPU,
             max_concurrency=MAX_CONCURRENT_CALLS,
@@ -153,7 +156,7 @@ class RayRuntime:
             raise FlowError(UNAVAILABLE, f"{actor.name} is away: {type(error).__name__}.") from error
 
     def kill(self, actor: RayActor, *, restart: bool) -> None:
-        """End the actor's process now; with `restart` Ray starts it again."""
+        """End the actor's process now; with `restart` Ray may start it again, if it was made so."""
         try:
             ray.kill(actor.handle, no_restart=not restart)
         except ray_exceptions.RayError as error:

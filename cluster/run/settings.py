@@ -85,6 +85,7 @@ class SupervisionSettings(_Section):
     A host reads the cluster's view every `view_poll_interval_s` and speaks for its shards until `view_lease_s` after
     the last read that named it; a process that is silent for `missed_heartbeats` intervals is replaced.
     One that died and is not heard again within `restart_timeout_s` is given up for another: its node may be gone.
+    A new spare is made `calm_s` after the last loss of a member, when the rooms it had answer again.
     """
 
     heartbeat_interval_s: float = Field(default=1.0, gt=0, le=60)
@@ -94,6 +95,7 @@ class SupervisionSettings(_Section):
     view_poll_interval_s: float = Field(default=0.4, gt=0, le=60)
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)
     restart_timeout_s: float = Field(default=15.0, gt=0, le=600)
+    calm_s: float = Field(default=5.0, ge=0, le=60)
     edge_drain_s: float = Field(default=2.0, ge=0, le=600)
     host_handover_s: float = Field(default=15.0, gt=0, le=600)
     model_ready_timeout_s: float = Field(default=90.0, gt=0, le=900)

@@ -17,17 +17,20 @@ class Verdict(Enum):
     SILENT = auto()
     DEAD = auto()
     LOST = auto()
-    """It did not come back in time, and will not be waited for."""
+    """It did not come in time or will not come back, and is not waited for."""
 
 
 class Vigil:
-    """One process's. Times are seconds of a monotonic clock; `now` is when the process was made."""
+    """One process's. Times are seconds of a monotonic clock; `now` is when the process was made. One that `returns` is
+    started again when it dies."""
 
-    def __init__(self, settings: SupervisionSettings, now: float) -> None:
+    def __init__(self, settings: SupervisionSettings, now: float, *, returns: bool = True) -> None:
         self._settings = settings
+        self._returns = returns
         self._awaited_since = now
         self._patience_s = settings.start_timeout_s
         self._last_heard: float | None = None
+        self._has_died = False
         self._is_away = False
         self.missed = 0
 
@@ -55,16 +58,26 @@ class Vigil:
             self._last_heard = now
 
     def died(self, now: float) -> None:
-        """It is gone for certain, or was ended; Ray starts it again."""
+        """It is gone for certain, or was ended."""
         self._last_heard = None
         self._is_away = False
+        self._has_died = True
         self._awaited_since = now
 
     def verdict(self, now: float) -> Verdict:
         heard = self._last_heard
         if heard is None:
-            late = now - self._awaited_since >= self._patience_s
+            late = now - self._awaited_since >= self._patience()
             return Verdict.LOST if late else Verdict.STARTING
         if self._is_away and now - heard >= self._settings.view_lease_s:
             return Verdict.DEAD
         return Verdict.SILENT if now - heard >= self.silence_s else Verdict.ALIVE
+
+    def _patience(self) -> float:
+        """How long to wait for a life of it. One that ended before it was ever heard is not replaced at once: another
+        would probably end the same way."""
+        if self._returns:
+            return self._patience_s
+        if self._has_died:
+            return 0.0
+        return min(self._patience_s, self._settings.restart_timeout_s) if self._is_away else self._patience_s

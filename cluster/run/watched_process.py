@@ -1,8 +1,8 @@
 """The supervisor's hold on one process: makes its actor, listens to its heart, ends it when it is silent.
 
-Ray starts a process that died again, and the process finds in the cluster's view whether it still holds a name. This
-file only notices: at once through the kernel on this machine (a process descriptor becomes readable when the process
-ends), by heartbeats elsewhere. What follows is the fleet's business.
+A process that `returns` is started again by Ray when it died, and finds in the cluster's view whether it still holds a
+name; another is lost when it dies. This file only notices: at once through the kernel on this machine (a process
+descriptor becomes readable when the process ends), by heartbeats elsewhere. What follows is the fleet's business.
 """
 
 import asyncio
@@ -35,22 +35,25 @@ class WatchedProcess:
         runtime: RayRuntime,
         settings: SupervisionSettings,
         changed: Callable[[], None],
+        *,
+        returns: bool,
     ) -> None:
         self.plan = plan
+        self._returns = returns
         self._actor_class = actor_class
         self._runtime = runtime
         self._settings = settings
         self._changed = changed
         self._actor: RayActor | None = None
         self._loop = asyncio.get_running_loop()
-        self._vigil = Vigil(settings, self._loop.time())
+        self._vigil = Vigil(settings, self._loop.time(), returns=returns)
         self._descriptor: int | None = None
         self.heartbeat: dict[str, Any] = {}
         """The last one, of whichever life of the process."""
         self.is_up = False
         """Whether the life that sent the last heartbeat goes on, as far as is known."""
         self.is_lost = False
-        """It did not come back in time."""
+        """It did not come in time, or died and will not come back. Final."""
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ class WatchedProcess:
 
     def create(self, node: str | None = None) -> None:
         """`node` is where it should run while that node is there; elsewhere it is spread."""
-        self._actor = self._runtime.create(self.name, self._actor_class, self.plan, node=node)
+        self._actor = self._runtime.create(self.name, self._actor_class, self.plan, node=node, restarts=self._returns)
 
     async def ready(self) -> None:
         """Wait until it could start. Raises FlowError START_FAILED with the process's own reason."""
@@ -127,11 +130,11 @@ class WatchedProcess:
             _log.warning("%s did not stop by itself: %s", self.name, error.message)
 
     def end(self) -> None:
-        """End this life of it; Ray starts another. The signal works on a process that is stopped."""
+        """End this life of it; Ray starts another of one that returns. The signal works on a stopped process too."""
         if is_local(self.heartbeat):
             end_process(self.heartbeat)
         elif self._actor is not None:
-            self._runtime.kill(self._actor, restart=True)
+            self._runtime.kill(self._actor, restart=self._returns)
 
     def kill(self) -> None:
         """End it for good."""
@@ -183,6 +186,8 @@ class WatchedProcess:
             self._vigil.stood_still(now)
 
     def _beat(self, asked: float, heartbeat: dict[str, Any]) -> None:
+        if self.is_lost:
+            return  # it answered just before it died
         before, self.heartbeat = self.heartbeat, heartbeat
         is_new = heartbeat["incarnation"] != before.get("incarnation")
         if is_new and not self._follow_life(heartbeat):
@@ -234,7 +239,9 @@ class WatchedProcess:
         if self.is_up:
             _log.warning("%s (%s) is gone", self.heartbeat.get("holds") or "a standby", self.name)
         self.is_up = False
-        self._vigil.died(self._loop.time())
+        now = self._loop.time()
+        self._vigil.died(now)
+        self.is_lost = self._vigil.verdict(now) is Verdict.LOST
         self._changed()
 
     async def _call(self, method: str, *arguments: Any, timeout_s: float) -> Any:

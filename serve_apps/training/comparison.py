@@ -14,7 +14,7 @@ import numpy as np
 from cluster.kernel.errors import TRAINING_DATA_INVALID, FlowError
 from serve_apps import evaluation
 from serve_apps.data import Dataset, Interactions
-from serve_apps.evaluation import GATE, Metrics
+from serve_apps.metrics import CUTOFFS, GATE, Metrics
 from serve_apps.models import histories as histories_of
 from serve_apps.models.scoring import ScoringModel
 from serve_apps.training import factorisation, linear
@@ -148,7 +148,7 @@ class Bench:
             scorer = self._two_tower().scorer(model, histories)
         else:
             scorer = self._scorer(self.fit_simple(kind, parameters, parts.train), parts.train)
-        return self._evaluate(scorer, parts.train, parts.test, evaluation.CUTOFFS)
+        return self._evaluate(scorer, parts.train, parts.test, CUTOFFS)
 
     def _both_eases(self, parameters: Parameters, parts: Split) -> dict[str, Metrics]:
         """The baseline with all its weights, and the one that can be served."""
@@ -157,7 +157,7 @@ class Bench:
         whole = self._dense(parts.train, parameters["l2"])
         cut_down = linear.measured(whole.cut(), "ease")
         return {
-            name: self._evaluate(self._scorer(model, parts.train), parts.train, parts.test, evaluation.CUTOFFS)
+            name: self._evaluate(self._scorer(model, parts.train), parts.train, parts.test, CUTOFFS)
             for name, model in (("ease", whole), (CUT, cut_down))
         }
 

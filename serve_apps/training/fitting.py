@@ -12,6 +12,7 @@ import numpy.typing as npt
 from serve_apps import evaluation
 from serve_apps.data import Dataset, Interactions
 from serve_apps.features import event_features, people_features
+from serve_apps.metrics import GATE
 from serve_apps.models import histories as histories_of
 from serve_apps.models.histories import LONGEST, Histories
 from serve_apps.tensorflow_setup import bound_threads, tf
@@ -54,8 +55,8 @@ class Fitter:
                 self.scorer(run.model, run.histories), seen, validation, cutoffs=(10,), seed=self._seed
             )
             self._report(TrainingProgress("tuning two_tower", epoch, settings.max_epochs, metrics))
-            if metrics.get(evaluation.GATE, 0.0) > best:
-                best, best_epoch = metrics.get(evaluation.GATE, 0.0), epoch
+            if metrics.get(GATE, 0.0) > best:
+                best, best_epoch = metrics.get(GATE, 0.0), epoch
             elif epoch - best_epoch >= settings.patience:
                 break
         return best_epoch

@@ -13,8 +13,8 @@ import numpy as np
 from cluster.kernel.errors import FlowError
 from serve_apps import evaluation
 from serve_apps.data import Dataset, Interactions, Rows
-from serve_apps.evaluation import Metrics
 from serve_apps.features import event_features, people_features
+from serve_apps.metrics import Metrics
 from serve_apps.models import histories as histories_of
 from serve_apps.models.histories import LONGEST
 from serve_apps.models.reader import ServedModel

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from cluster.kernel.errors import MODEL_INVALID, TRAINING_DATA_INVALID, FlowError
 from serve_apps import model_files
 from serve_apps.data import Dataset, Limits, TrainingData, gather
-from serve_apps.evaluation import Metrics
 from serve_apps.features import FEATURE_VERSION, content_digests, event_features, people_features
+from serve_apps.metrics import Metrics
 from serve_apps.model_files import TWO_TOWER
 from serve_apps.models import files, simple
 from serve_apps.models import histories as histories_of

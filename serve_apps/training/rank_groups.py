@@ -20,7 +20,7 @@ from cluster.kernel.errors import TRAINING_DATA_INVALID, FlowError
 from serve_apps import csv_table
 from serve_apps.csv_data import ITEM_COLUMNS, RATING_COLUMNS, USER_COLUMNS, ColumnNames
 from serve_apps.csv_table import invalid
-from serve_apps.evaluation import Metrics
+from serve_apps.metrics import Metrics
 from serve_apps.training.csv_features import Remarks
 from serve_apps.training.settings import Progress, TrainingProgress
 

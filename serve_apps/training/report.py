@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from serve_apps.evaluation import GATE, Metrics
+from serve_apps.metrics import GATE, Metrics
 
 _COLUMNS: Final = ("ndcg@10", "recall@10", "map@10", "mrr", "ndcg@20", "recall@20", "coverage@10", "novelty@10")
 _LEARNED: Final = "two_tower"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from cluster.kernel.errors import SETTINGS_INVALID, FlowError
-from serve_apps.evaluation import CUTOFFS, Metrics
+from serve_apps.metrics import CUTOFFS, Metrics
 
 KINDS: Final = ("popularity", "item_knn", "ease", "als", "two_tower")
 BEST: Final = "best"

@@ -157,12 +157,12 @@ async def test_an_edge_that_comes_back_tells_its_sockets_again(world: World, sto
     await edge.until(lambda: edge.seqs(ME) == [resumed.seq + 1, resumed.seq + 2])
 
 
-@pytest.mark.parametrize(("beside", "batches"), [(200, 1), (50, 3)])
+@pytest.mark.parametrize(("beside", "batches"), [(200, 1), (50, 4)])
 async def test_people_who_come_at_once_are_claimed_together(world: World, beside: int, batches: int) -> None:
     people = [new_id() for _ in range(200)]
     for user in people:
         await world.storage.notifications.put_user(user)
-    host = world.host(limits=HostLimits(concurrent_session_loads=beside, concurrent_loads=75))
+    host = world.host(limits=HostLimits(concurrent_session_loads=beside))
     edge = Edge(host, world.clock)
     attached = await asyncio.gather(*(attach(edge, user, user) for user in people))
     assert {answer.epoch for answer in attached} == {1}

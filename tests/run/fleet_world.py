@@ -42,6 +42,7 @@ class FakeProcess:
     holds: str | None = None
     state: str = "starting"
     incarnation: str = ""
+    restarts: bool = True
     is_dead: bool = False
     is_hung: bool = False
     calls: list[str] = field(default_factory=list)
@@ -102,9 +103,13 @@ class FakeProcess:
 
 
 class FakeRuntime:
-    """A `RayRuntime` whose actors live in this process. `restarts` False: Ray brings nothing back."""
+    """A `RayRuntime` whose actors live in this process. `restarts` False: Ray brings nothing back in time.
+    `is_stillborn`: what is made from now on ends before it is up."""
 
-    def __init__(self, store: MemoryViewStore, tasks: TaskOwner) -> None:
+    def __init__(self, store: MemoryViewStore, tasks: TaskOwner, *, is_local: bool) -> None:
+        self.is_local = is_local
+        self.is_stillborn = False
+        self.made = 0
         self.store = store
         self.processes: dict[str, FakeProcess] = {}
         self.node_ids = ["node-1"]
@@ -117,11 +122,16 @@ class FakeRuntime:
     def nodes(self) -> list[str]:
         return self.node_ids
 
-    def create(self, name: str, actor_class: type[Any], plan: Any, node: str | None = None) -> RayActor:
+    def create(
+        self, name: str, actor_class: type[Any], plan: Any, node: str | None = None, *, restarts: bool = True
+    ) -> RayActor:
         process = self.processes.get(name)
         if process is None:
+            self.made += 1
             process = self.processes[name] = FakeProcess(name, plan.kind, self.store, node or self.node_ids[0])
-            _ = self._tasks.start(f"start {name}", process.start())
+            process.restarts, process.is_dead = restarts, self.is_stillborn
+            if not self.is_stillborn:
+                _ = self._tasks.start(f"start {name}", process.start())
         handle: Any = process
         return RayActor(name, handle)
 
@@ -149,19 +159,22 @@ class FakeRuntime:
     def die(self, name: str) -> None:
         process = self.processes[name]
         process.is_dead, process.is_hung = True, False
-        if self.restarts:
+        if self.restarts and process.restarts:
             _ = self._tasks.start(f"restart {name}", process.start())
 
 
 class FleetWorld:
     """The fleet, its processes and the view. `close` it."""
 
-    def __init__(self, hosts: int = 2, edges: int = 1, standbys: int = 1) -> None:
+    def __init__(
+        self, hosts: int = 2, edges: int = 1, standbys: int = 1, *, is_local: bool = True, calm_s: float = 0.2
+    ) -> None:
         self.store = MemoryViewStore()
         self.tasks = TaskOwner("world", on_failure=self._failed)
         self.failures: list[BaseException] = []
-        self.runtime = FakeRuntime(self.store, self.tasks)
-        self.settings = Settings(hosts=hosts, edges=edges, standby_hosts=standbys, supervision=SUPERVISION)
+        self.runtime = FakeRuntime(self.store, self.tasks, is_local=is_local)
+        supervision = SUPERVISION.model_copy(update={"calm_s": calm_s})
+        self.settings = Settings(hosts=hosts, edges=edges, standby_hosts=standbys, supervision=supervision)
         plan: Any = SimpleNamespace(
             settings=self.settings,
             process=lambda kind, number: SimpleNamespace(name=f"{kind}-process-{number}", kind=kind),

@@ -86,3 +86,12 @@ def test_background_tasks_have_an_owner() -> None:
                 if owner != "group" and path.name != "tasks.py":
                     offenders.add(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
     assert not offenders
+
+
+def test_what_only_models_need_is_not_imported_by_hosts_and_edges() -> None:
+    """A spare starts while others serve: each import is processor time taken from them."""
+    look = (
+        "import sys, cluster.run.host_actor, cluster.run.edge_actor; print(*{'numpy', 'tensorflow'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", look], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

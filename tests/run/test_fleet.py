@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ Make = Callable[..., Awaitable[FleetWorld]]
 async def world() -> AsyncIterator[Make]:
     made: list[FleetWorld] = []
 
-    async def make(**sizes: int) -> FleetWorld:
+    async def make(**sizes: Any) -> FleetWorld:
         made.append(FleetWorld(**sizes))
         return await made[-1].start()
 
@@ -31,8 +32,41 @@ async def view_of(world: FleetWorld) -> View:
     return await world.store.load() or View()
 
 
-async def test_a_standby_takes_a_dead_hosts_name_and_the_dead_one_stands_by(world: Make) -> None:
-    one = await world()
+async def test_a_standby_takes_a_dead_hosts_name_and_a_new_spare_is_made_when_it_is_calm(world: Make) -> None:
+    one = await world(calm_s=0.2)
+    before, made = one.holder("host-0"), one.runtime.made
+    died = asyncio.get_running_loop().time()
+    one.runtime.die(before.name)
+    await one.until(lambda: one.fleet.members["host-0"].lives == 2)
+    assert one.holder("host-0") is not before
+    await one.until(lambda: one.runtime.made > made)
+    assert asyncio.get_running_loop().time() - died >= 0.2
+    await one.until_whole()
+    assert one.runtime.made == made + 1
+
+
+async def test_a_name_that_nobody_can_take_is_not_kept_waiting_for_calm(world: Make) -> None:
+    one = await world(hosts=3, calm_s=60.0)
+    made = one.runtime.made
+    for name in ("host-0", "host-1"):
+        one.runtime.die(one.holder(name).name)
+    await one.until(lambda: all(one.fleet.members[name].lives == 2 for name in ("host-0", "host-1")))
+    assert one.runtime.made == made + 1
+
+
+async def test_a_process_that_ends_before_it_is_up_is_replaced_after_a_while(world: Make) -> None:
+    one = await world(hosts=1, standbys=0)
+    made, died = one.runtime.made, asyncio.get_running_loop().time()
+    one.runtime.is_stillborn = True
+    one.runtime.die(one.holder("host-0").name)
+    await one.until(lambda: one.runtime.made == made + 3)
+    assert asyncio.get_running_loop().time() - died >= 2 * SUPERVISION.restart_timeout_s
+    one.runtime.is_stillborn = False
+    await one.until_whole()
+
+
+async def test_in_a_joined_ray_a_dead_host_comes_back_and_stands_by(world: Make) -> None:
+    one = await world(is_local=False)
     before = one.holder("host-0")
     one.runtime.restarts = False
     one.runtime.die(before.name)
@@ -44,8 +78,8 @@ async def test_a_standby_takes_a_dead_hosts_name_and_the_dead_one_stands_by(worl
     assert one.fleet.members["host-0"].lives == 2
 
 
-async def test_without_a_standby_ray_brings_the_name_back(world: Make) -> None:
-    one = await world(hosts=1, standbys=0)
+async def test_in_a_joined_ray_without_a_standby_ray_brings_the_name_back(world: Make) -> None:
+    one = await world(hosts=1, standbys=0, is_local=False)
     before = one.holder("host-0")
     life = before.incarnation
     one.runtime.die(before.name)
@@ -56,23 +90,27 @@ async def test_without_a_standby_ray_brings_the_name_back(world: Make) -> None:
     assert len(one.runtime.processes) == 2
 
 
-async def test_a_process_that_hangs_is_ended_and_replaced(world: Make) -> None:
-    one = await world()
+@pytest.mark.parametrize("is_local", [True, False])
+async def test_a_process_that_hangs_is_ended_and_replaced(world: Make, is_local: bool) -> None:
+    one = await world(is_local=is_local)
     hung = one.holder("host-1")
     life = hung.incarnation
     hung.is_hung = True
-    await one.until(lambda: hung.incarnation != life)
+    await one.until(lambda: hung.is_dead or hung.incarnation != life)
     await one.until_whole()
+    assert (hung.name in one.runtime.processes) is not is_local
 
 
+@pytest.mark.parametrize("is_local", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-async def test_whatever_dies_each_name_ends_with_one_holder(world: Make, seed: int) -> None:
-    one = await world(hosts=3, edges=2)
+async def test_whatever_dies_each_name_ends_with_one_holder(world: Make, seed: int, is_local: bool) -> None:
+    one = await world(hosts=3, edges=2, is_local=is_local)
     chance = random.Random(seed)
     for _ in range(15):
         victim = chance.choice(sorted(one.runtime.processes))
-        if chance.random() < 0.3:
-            one.runtime.processes[victim].is_hung = True
+        process = one.runtime.processes[victim]
+        if chance.random() < 0.3 and process.calls:  # what hangs before it was heard has all the time of a start
+            process.is_hung = True
         else:
             one.runtime.die(victim)
         if chance.random() < 0.5:

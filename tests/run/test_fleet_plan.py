@@ -1,4 +1,5 @@
-"""What the fleet decides, by property: names are held once, standbys are used first, and it comes to rest."""
+"""What the fleet decides, by property: names are held once, standbys are used first, spares wait for calm, and it comes
+to rest."""
 
 import pytest
 from hypothesis import given
@@ -20,9 +21,11 @@ from cluster.run.fleet_plan import (
 
 
 class World:
-    """Processes that do what they are told at once, or die."""
+    """Processes that do what they are told at once, or die. Those that `return` are started again."""
 
-    def __init__(self, members: int, standbys: int) -> None:
+    def __init__(self, members: int, standbys: int, *, returns: bool = True) -> None:
+        self.returns = returns
+        self.is_calm = True
         self.holder: dict[str, str | None] = {f"host-{n}": None for n in range(members)}
         self.leaving: set[str] = set()
         self.up: dict[str, bool] = {}
@@ -36,7 +39,7 @@ class World:
             KnownProcess(name, "host", is_coming=not up, is_standby=up and name not in held)
             for name, up in self.up.items()
         ]
-        steps = next_steps(members, processes, self.standbys)
+        steps = next_steps(members, processes, self.standbys, is_calm=self.is_calm)
         for step in steps:
             match step:
                 case Fill(member, process):
@@ -53,7 +56,10 @@ class World:
         return len(steps)
 
     def die(self, process: str) -> None:
-        self.up[process] = False
+        if self.returns or not self.up[process]:  # whose start failed is not given up at once
+            self.up[process] = False
+        else:
+            del self.up[process]
         self.holder = {name: None if held == process else held for name, held in self.holder.items()}
 
     def settle(self) -> None:
@@ -67,16 +73,21 @@ class World:
 @given(
     st.integers(1, 5),
     st.integers(0, 3),
-    st.lists(st.tuples(st.sampled_from(["die", "add", "leave", "gone", "look"]), st.integers(0, 9)), max_size=30),
+    st.booleans(),
+    st.lists(
+        st.tuples(st.sampled_from(["die", "add", "leave", "gone", "look", "calm"]), st.integers(0, 9)), max_size=30
+    ),
 )
 def test_whatever_dies_every_name_is_held_once_and_nothing_is_left_over(
-    members: int, standbys: int, blows: list[tuple[str, int]]
+    members: int, standbys: int, returns: bool, blows: list[tuple[str, int]]
 ) -> None:
-    world = World(members, standbys)
+    world = World(members, standbys, returns=returns)
     world.settle()
     for blow, which in blows:
         names = [name for name in world.holder if name not in world.leaving]
         match blow:
+            case "calm":
+                world.is_calm = which % 2 == 0
             case "die" if world.up:
                 world.die(sorted(world.up)[which % len(world.up)])
             case "add":
@@ -91,10 +102,11 @@ def test_whatever_dies_every_name_is_held_once_and_nothing_is_left_over(
                     del world.up[process]
             case _:
                 world.step()
-    world.settle()
-    held = [process for name, process in world.holder.items() if name not in world.leaving]
-    assert None not in held
-    assert len(set(held)) == len(held)
+    for world.is_calm in (False, True):
+        world.settle()
+        held = [process for name, process in world.holder.items() if name not in world.leaving]
+        assert None not in held
+        assert len(set(held)) == len(held)
     spare = set(world.up) - set(world.holder.values())
     assert len(spare) == standbys
 
@@ -107,6 +119,29 @@ def test_a_standby_takes_the_name_before_anything_is_made() -> None:
         KnownProcess("p-3", "host", is_coming=False, is_standby=True),
     ]
     assert next_steps(members, processes, {"host": 1, "edge": 0}) == [Fill("host-0", "p-3")]
+
+
+@given(
+    holders=st.lists(st.sampled_from(["nobody", "leaving", "held"]), max_size=6),
+    ready=st.integers(0, 4),
+    coming=st.integers(0, 4),
+    standbys=st.integers(0, 3),
+)
+def test_unrest_delays_spares_and_nothing_else(holders: list[str], ready: int, coming: int, standbys: int) -> None:
+    members = [
+        WantedMember(f"host-{n}", "host", f"holder-{n}" if state == "held" else None, state == "leaving")
+        for n, state in enumerate(holders)
+    ]
+    processes = [KnownProcess(f"ready-{n}", "host", is_coming=False, is_standby=True) for n in range(ready)]
+    processes += [KnownProcess(f"coming-{n}", "host", is_coming=True, is_standby=False) for n in range(coming)]
+    wanted: dict[Kind, int] = {"host": standbys, "edge": 0}
+    calm, unrest = (next_steps(members, processes, wanted, is_calm=is_calm) for is_calm in (True, False))
+    made = [step for step in unrest if isinstance(step, Make)]
+    assert len(made) == max(0, holders.count("nobody") - ready - coming), (
+        "a name that nobody can take is not kept waiting"
+    )
+    assert [step for step in unrest if step not in made] == [step for step in calm if not isinstance(step, Make)]
+    assert len(unrest) <= len(calm)
 
 
 @given(st.sets(st.integers(0, 20), min_size=1, max_size=10), st.integers(1, 64))

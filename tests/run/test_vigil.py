@@ -52,6 +52,19 @@ def test_what_starts_again_is_waited_for_and_not_for_ever() -> None:
     assert Vigil(SETTINGS, 0.0).verdict(59.9) is Verdict.STARTING
 
 
+def test_what_does_not_return_is_lost_when_it_dies_and_not_at_once_when_it_was_never_there() -> None:
+    vigil = Vigil(SETTINGS, 0.0, returns=False)
+    vigil.unheard(is_away=True)
+    assert vigil.verdict(SETTINGS.restart_timeout_s - 0.1) is Verdict.STARTING
+    assert vigil.verdict(SETTINGS.restart_timeout_s) is Verdict.LOST
+    vigil.unheard(is_away=False)
+    assert vigil.verdict(59.9) is Verdict.STARTING
+    vigil.heard(60.0)
+    assert vigil.verdict(60.0) is Verdict.ALIVE
+    vigil.died(61.0)
+    assert vigil.verdict(61.0) is Verdict.LOST
+
+
 @given(
     interval=st.floats(0.1, 10.0),
     missed=st.integers(2, 10),
