@@ -44,13 +44,16 @@ from storage.records import Message, RoomHead
 class ChatRoom:
     """The state of one room and its `Machine`."""
 
-    __slots__ = ("epoch", "key", "limits", "members", "newest_ms", "room", "seq", "window")
+    __slots__ = ("claimed_seq", "epoch", "key", "limits", "members", "newest_ms", "room", "sealed_id", "seq", "window")
 
     def __init__(self, room: Room, head: RoomHead, limits: RoomLimits) -> None:
         self.room = room
         self.key = f"chat/{room.id}"
         self.epoch = head.epoch
         self.seq = head.seq
+        self.claimed_seq = head.seq
+        """Where the log was sealed for this owner: the next message has `sealed_id`, as it takes the seal's place."""
+        self.sealed_id = head.sealed_id
         self.limits = limits
         self.window = ChatWindow(head.window, limits.window_messages, limits.window_bytes)
         self.newest_ms = head.window[-1].at_ms if head.window else 0
@@ -140,8 +143,9 @@ class ChatRoom:
             if known.text != body.text:
                 raise FlowError(CLIENT_MESSAGE_ID_REUSED)
             return Effects(SentMessage(id=known.id, seq=known.seq, epoch=known.epoch, ts=known.at_ms))
+        first = self.seq == self.claimed_seq
         message = Message(
-            id=body.id,
+            id=self.sealed_id if first else body.id,
             room_id=self.room.id,
             seq=self.seq + 1,
             epoch=self.epoch,
@@ -149,6 +153,7 @@ class ChatRoom:
             text=body.text,
             at_ms=max(envelope.now_ms, self.newest_ms),
             client_message_id=body.client_message_id,
+            first=first,
         )
         self.seq = message.seq
         self.newest_ms = message.at_ms

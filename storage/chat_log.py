@@ -1,24 +1,33 @@
 """ChatLog on MongoDB: rooms and their messages behind the port that hosts use.
 
-The fence has two parts. Unique (room, seq) keeps two owners from writing the same place. And after a batch is durable
-its rooms' epochs are read again: when none is newer, any later owner claims after these messages and so reads them;
-when one is newer the batch is answered "fenced", so that an owner who was replaced acknowledges nothing more.
+The fence is unique (room, seq). A claim puts a seal (storage/seals.py) where the next message would stand before it
+answers, so an owner that was replaced meets the seal, or what has taken its place, and an insert that succeeds needs no
+second look.
 """
 
+import asyncio
+import random
 from collections.abc import Sequence
+from typing import Final
 
 from cluster.kernel.clock import Clock
+from cluster.kernel.errors import ROOM_NOT_FOUND, UNAVAILABLE, FlowError
 from storage.bounds import page_limit
 from storage.client import Database
 from storage.messages import Messages
 from storage.records import AppendResult, Message, OwedMessage, RoomHead, RoomRecord
 from storage.rooms import Rooms
+from storage.seals import Tail, ahead_of
+
+_CLAIM_TRIES: Final = 20
+_PAUSE_S: Final = 0.002
 
 
 class MongoChatLog:
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._rooms = Rooms(database, clock)
+        self._rooms = Rooms(database)
         self._messages = Messages(database)
+        self._clock = clock
 
     async def create_room(self, record: RoomRecord) -> None:
         """Idempotent by id."""
@@ -26,20 +35,28 @@ class MongoChatLog:
 
     async def claim(self, room_id: str, kind: str, window: int, *, create: bool) -> RoomHead:
         page_limit(window)
-        epoch = await self._rooms.claim(room_id, kind, create=create)
-        newest = await self._messages.before(room_id, None, window)
-        return RoomHead(room_id=room_id, epoch=epoch, seq=newest[-1].seq if newest else 0, window=tuple(newest))
+        tail, last_epoch = await asyncio.gather(self._messages.tail(room_id, window), self._rooms.last_epoch(room_id))
+        if last_epoch is not None:
+            return await self._seal(room_id, window, tail, last_epoch)
+        if not create:
+            raise FlowError(ROOM_NOT_FOUND)
+        fresh = RoomRecord(id=room_id, kind=kind, name="", created_by="", created_at_ms=self._clock.now_ms())
+        _, head = await asyncio.gather(self._rooms.create(fresh), self._seal(room_id, window, tail, 0))
+        return head
+
+    async def _seal(self, room_id: str, window: int, tail: Tail, last_epoch: int) -> RoomHead:
+        for attempt in range(_CLAIM_TRIES):
+            if attempt:
+                await asyncio.sleep(random.uniform(0, _PAUSE_S * attempt))  # noqa: S311 - jitter, not a secret
+                tail = await self._messages.tail(room_id, window)
+            epoch = max(tail.epoch, last_epoch) + 1
+            sealed_id = await self._messages.seal(room_id, tail, epoch, ahead_of(attempt))
+            if sealed_id is not None:
+                return RoomHead(room_id=room_id, epoch=epoch, seq=tail.seq, window=tail.messages, sealed_id=sealed_id)
+        raise FlowError(UNAVAILABLE, "Others claim this room at the same time. Try again.")
 
     async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        result = await self._messages.insert(messages, owed)
-        if result.stored == 0:
-            return result
-        stored = messages[: result.stored]
-        epochs = await self._rooms.epochs(list({message.room_id for message in stored}))
-        for index, message in enumerate(stored):
-            if epochs.get(message.room_id, 0) > message.epoch:
-                return AppendResult(index, "fenced")
-        return result
+        return await self._messages.insert(messages, owed)
 
     async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None:
         return await self._messages.by_client_message_id(room_id, user_id, client_message_id)

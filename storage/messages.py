@@ -1,7 +1,7 @@
-"""The `messages` collection: one document a chat message, and the marks of those that still owe pushes.
+"""The `messages` collection: one document a chat message, the marks of those that still owe pushes, and seals.
 
 Used by the chat log alone. `insert` promises order: what it stored is a prefix of what it was given, durable, and the
-first message that was refused is classified by the unique index that it met.
+first message that was refused is classified by what stands in its way. Nobody reads a seal as a message.
 """
 
 from collections.abc import Sequence
@@ -11,25 +11,39 @@ import msgspec
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
-from storage.client import BatchRefused, Database
+from storage.client import BatchRefused, Database, ReplaceOne
 from storage.leases import OWED, fail_owed, lease_owed
 from storage.records import AppendResult, Message, OwedMessage
+from storage.seals import IS_MESSAGE, Seal, Tail, place
 
 _FIELDS = {"owed": 0}
+_IDENTITY = ("_id", "room_id", "seq", "epoch", "user_id", "client_message_id")
 
 
 class Messages:
     def __init__(self, database: Database) -> None:
         self._messages = database.collection("messages")
 
+    async def tail(self, room_id: str, window: int) -> Tail:
+        """The newest `window` messages, and the seal."""
+        rows = await self._messages.find({"room_id": room_id}, projection=_FIELDS, sort=[("seq", -1)], limit=window + 1)
+        seal = None
+        if rows and rows[0].get("sealed"):
+            row = rows.pop(0)
+            seal = Seal(row["_id"], row["seq"], row["epoch"])
+        return Tail(tuple(_message(row) for row in reversed(rows[:window])), seal)
+
+    async def seal(self, room_id: str, tail: Tail, epoch: int, ahead: int) -> str | None:
+        """As `place` of storage/seals.py."""
+        return await place(self._messages, room_id, tail, epoch, ahead)
+
     async def insert(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        """Store in order; a message already stored under its own id and seq counts as stored."""
+        """Store in order; a message already stored as itself counts as stored."""
         check_batch(messages)
-        documents = [_document(message, owes) for message, owes in zip(messages, owed, strict=True)]
         stored = 0
-        while stored < len(documents):
+        while stored < len(messages):
             try:
-                await self._messages.insert_many(documents[stored:])
+                await self._write(messages[stored:], owed[stored:])
                 break
             except BatchRefused as refused:
                 stored += refused.index
@@ -39,30 +53,52 @@ class Messages:
             stored += known
         return AppendResult(len(messages))
 
+    async def _write(self, messages: Sequence[Message], owed: Sequence[bool]) -> None:
+        """One command. It stops at the first message that cannot stand in its place, or whose seal is not its own."""
+        documents = [_document(message, owes) for message, owes in zip(messages, owed, strict=True)]
+        if not any(message.first for message in messages):
+            await self._messages.insert_many(documents)
+            return
+        # An update that finds no seal of its own inserts, meets whatever has the id, and so ends the batch; one that
+        # finds nothing and does nothing would let the next message through.
+        await self._messages.bulk_write(
+            [
+                ReplaceOne({"_id": message.id, "epoch": message.epoch, "sealed": True}, document, upsert=True)
+                for message, document in zip(messages, documents, strict=True)
+            ]
+        )
+
     async def _stored_prefix(self, messages: Sequence[Message]) -> int:
-        """How many of these, from the first on, are stored as themselves."""
+        """How many of these, from the first on, are stored as themselves. The id alone does not say so: an owner and
+        the one that took over its seal have the same one for their first message."""
         rows = await self._messages.find(
-            {"_id": {"$in": [message.id for message in messages]}},
-            projection={"room_id": 1, "seq": 1},
+            {"_id": {"$in": [message.id for message in messages]}, **IS_MESSAGE},
+            projection={"room_id": 1, "seq": 1, "epoch": 1, "user_id": 1, "client_message_id": 1},
             limit=len(messages),
         )
-        places = {row["_id"]: (row["room_id"], row["seq"]) for row in rows}
+        stored = {tuple(row[name] for name in _IDENTITY) for row in rows}
         for index, message in enumerate(messages):
-            if places.get(message.id) != (message.room_id, message.seq):
+            identity = (message.id, message.room_id, message.seq, message.epoch)
+            if (*identity, message.user_id, message.client_message_id) not in stored:
                 return index
         return len(messages)
 
     async def _refusal(self, message: Message) -> str:
         """A taken seq comes first: an owner whose picture of the room is old must reload before anything else."""
         position = {"room_id": message.room_id, "seq": message.seq}
-        if await self._messages.find_one(position, {"_id": 1}) is not None:
-            return "position"
+        there = await self._messages.find_one(position, {"epoch": 1, "sealed": 1})
+        if there is not None:
+            if there["epoch"] > message.epoch:
+                return "fenced"
+            if not (message.first and there.get("sealed") and there["_id"] == message.id):
+                return "position"
         client_key = {
             "room_id": message.room_id,
             "user_id": message.user_id,
             "client_message_id": message.client_message_id,
         }
-        if await self._messages.find_one({"$or": [client_key, {"_id": message.id}]}, {"_id": 1}) is not None:
+        same = {"$or": [client_key, {"_id": message.id, **IS_MESSAGE}]}
+        if await self._messages.find_one(same, {"_id": 1}) is not None:
             return "duplicate"
         # The other write is on one server but not yet on a majority, so it may still be undone.
         raise FlowError(UNAVAILABLE, "A message with the same key is being written.")
@@ -75,7 +111,7 @@ class Messages:
 
     async def after(self, room_id: str, seq: int, limit: int) -> list[Message]:
         rows = await self._messages.find(
-            {"room_id": room_id, "seq": {"$gt": seq}},
+            {"room_id": room_id, "seq": {"$gt": seq}, **IS_MESSAGE},
             projection=_FIELDS,
             sort=[("seq", 1)],
             limit=page_limit(limit),
@@ -83,7 +119,7 @@ class Messages:
         return [_message(row) for row in rows]
 
     async def before(self, room_id: str, seq: int | None, limit: int) -> list[Message]:
-        older: dict[str, Any] = {"room_id": room_id}
+        older: dict[str, Any] = {"room_id": room_id, **IS_MESSAGE}
         if seq is not None:
             older["seq"] = {"$lt": seq}
         rows = await self._messages.find(older, projection=_FIELDS, sort=[("seq", -1)], limit=page_limit(limit))
@@ -105,6 +141,8 @@ class Messages:
 def _document(message: Message, owes: bool) -> dict[str, Any]:
     document = msgspec.structs.asdict(message)
     document["_id"] = document.pop("id")
+    if not message.first:
+        del document["first"]
     if owes:
         document["owed"] = OWED
     return document
@@ -120,4 +158,5 @@ def _message(row: dict[str, Any]) -> Message:
         text=row["text"],
         at_ms=row["at_ms"],
         client_message_id=row["client_message_id"],
+        first=row.get("first", False),
     )

@@ -45,7 +45,7 @@ class Storage:
     def __init__(self, database: Database, cache: Cache, clock: Clock, settings: StorageSettings) -> None:
         self._database = database
         self.cache = cache
-        self.rooms = Rooms(database, clock)
+        self.rooms = Rooms(database)
         self.chat_log = MongoChatLog(database, clock)
         self.memberships = MongoMemberships(database)
         self.events = MongoEvents(database, clock)

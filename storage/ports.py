@@ -30,13 +30,16 @@ class ChatLog(Protocol):
     """Rooms and their messages. The unique (room, seq) is the fence between two owners of one room."""
 
     async def claim(self, room_id: str, kind: str, window: int, *, create: bool) -> RoomHead:
-        """Take the room: its epoch goes up by one, durably, before this returns, and the newest `window` messages are
-        read after it. ROOM_NOT_FOUND when there is none and `create` is false (rooms of events and of two people are
-        made on first use)."""
+        """Take the room: its epoch goes up, and its log is sealed behind the newest message, durably, before this
+        returns. Everything that any earlier owner was or will be told is stored is in the log by then; `window` are the
+        newest messages of it. ROOM_NOT_FOUND when there is none and `create` is false (rooms of events and of two
+        people are made on first use). UNAVAILABLE too when others claim it without end."""
 
     async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        """Write in order, durably, in as few commands as the driver allows. `owed[i]` marks message i as owing pushes,
-        in the same document. A message already stored under its own `id` counts as stored."""
+        """Write in order, durably, in one command. `owed[i]` marks message i as owing pushes, in the same document.
+        The message right after a claim is `first` and has the head's `sealed_id`; the seal gives way to it alone.
+        "fenced" when a newer owner's seal or message stands in its place. One already stored as itself, by the same
+        owner, counts as stored."""
 
     async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None: ...
 

@@ -20,15 +20,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     text: str
     at_ms: int
     client_message_id: str
+    first: bool = False
+    """The first of its epoch: it takes the place of the seal that its owner's claim left, and the seal's id."""
 
 
 class RoomHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What an owner gets when it claims a chat room: its epoch, the last seq and the newest messages in order."""
+    """What an owner gets when it claims a chat room: its epoch, the last seq, the newest messages in order, and the id
+    that its own first message must have."""
 
     room_id: str
     epoch: int
     seq: int
     window: tuple[Message, ...]
+    sealed_id: str
 
 
 class RoomRecord(msgspec.Struct, frozen=True, kw_only=True):

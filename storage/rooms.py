@@ -1,45 +1,32 @@
-"""The `rooms` collection: one document a chat room, with the epoch of its owner.
+"""The `rooms` collection: one document a chat room.
 
-Used by the chat log and by whoever creates groups. `claim` promises that epochs of one room only go up and that a claim
-is durable before it is answered; what a claim means for a running owner is decided where messages are appended.
+Used by the chat log and by whoever creates groups. Who owns a room is written at the end of its log (storage/seals.py)
+and not here; documents of earlier builds have an `epoch`, which is only read.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.kernel.clock import Clock
-from cluster.kernel.errors import ROOM_NOT_FOUND, FlowError
 from storage.bounds import check_batch
 from storage.client import Database, Duplicate
 from storage.records import RoomRecord
 
 
 class Rooms:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self._rooms = database.collection("rooms")
-        self._clock = clock
 
     async def create(self, record: RoomRecord) -> None:
         """Idempotent by id: a room that exists stays as it is."""
-        await self._upsert(record.id, {"$setOnInsert": {**_document(record), "epoch": 0}})
+        try:
+            await self._rooms.update_one({"_id": record.id}, {"$setOnInsert": _document(record)}, upsert=True)
+        except Duplicate:
+            return  # made by somebody else in the same moment
 
-    async def claim(self, room_id: str, kind: str, *, create: bool) -> int:
-        """The new epoch. Raises FlowError ROOM_NOT_FOUND when there is no such room and `create` is false."""
-        update: dict[str, Any] = {"$inc": {"epoch": 1}}
-        if not create:
-            found = await self._rooms.find_one_and_update({"_id": room_id}, update, projection={"epoch": 1})
-            if found is None:
-                raise FlowError(ROOM_NOT_FOUND)
-            return int(found["epoch"])
-        fresh = RoomRecord(id=room_id, kind=kind, name="", created_by="", created_at_ms=self._clock.now_ms())
-        return int((await self._upsert(room_id, update | {"$setOnInsert": _document(fresh)}))["epoch"])
-
-    async def epochs(self, room_ids: Sequence[str]) -> dict[str, int]:
-        """The epochs of those rooms that exist, as a majority knows them."""
-        rows = await self._rooms.find(
-            {"_id": {"$in": list(room_ids)}}, projection={"epoch": 1}, limit=max(1, len(room_ids))
-        )
-        return {row["_id"]: int(row["epoch"]) for row in rows}
+    async def last_epoch(self, room_id: str) -> int | None:
+        """The room's epoch as an earlier build left it, 0 when there was none; None when there is no such room."""
+        row = await self._rooms.find_one({"_id": room_id}, {"epoch": 1})
+        return None if row is None else int(row.get("epoch", 0))
 
     async def by_id(self, room_id: str) -> RoomRecord | None:
         row = await self._rooms.find_one({"_id": room_id})
@@ -53,14 +40,6 @@ class Rooms:
         rows = await self._rooms.find({"_id": {"$in": list(room_ids)}}, limit=len(room_ids))
         found = {row["_id"]: _record(row) for row in rows}
         return [found[room_id] for room_id in room_ids if room_id in found]
-
-    async def _upsert(self, room_id: str, update: dict[str, Any]) -> dict[str, Any]:
-        try:
-            found = await self._rooms.find_one_and_update({"_id": room_id}, update, upsert=True)
-        except Duplicate:  # made by another owner in the same moment
-            found = await self._rooms.find_one_and_update({"_id": room_id}, update, upsert=True)
-        assert found is not None
-        return found
 
 
 def _record(row: dict[str, Any]) -> RoomRecord:

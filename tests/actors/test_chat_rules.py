@@ -59,7 +59,8 @@ class Log:
     def claim(self) -> RoomHead:
         self.epoch += 1
         window = tuple(self.messages[-LIMITS.load_window_messages :])
-        return RoomHead(room_id=ROOM, epoch=self.epoch, seq=len(self.messages), window=window)
+        seal = f"5ea1{self.epoch:020x}"
+        return RoomHead(room_id=ROOM, epoch=self.epoch, seq=len(self.messages), window=window, sealed_id=seal)
 
     def find(self, fact: Fact) -> Any:
         match fact:
@@ -88,7 +89,8 @@ class ChatRules(RuleBasedStateMachine):
         self.load()
 
     def load(self) -> None:
-        self.room = ChatRoom(parse_room(ROOM), self.log.claim(), LIMITS)
+        self.head = self.log.claim()
+        self.room = ChatRoom(parse_room(ROOM), self.head, LIMITS)
 
     def ask(self, body: Any, user: str = PEOPLE[0]) -> Any:
         return decide(self.room, Envelope(body, user, "c1", "e1", now_ms=1_000), self.log.find)
@@ -105,6 +107,9 @@ class ChatRules(RuleBasedStateMachine):
         effects = decide(self.room, envelope, self.log.find)
         (message,) = effects.rows
         assert message.seq == len(self.log.messages) + 1
+        assert message.first == (message.seq == self.head.seq + 1)
+        assert message.id == (self.head.sealed_id if message.first else body.id)
+        assert effects.fan_outs[0].body["id"] == message.id
         assert [fan_out.seq for fan_out in effects.fan_outs] == [message.seq]
         assert (effects.reply.id, effects.reply.seq, effects.reply.epoch) == (message.id, message.seq, self.log.epoch)
         self.log.messages.append(message)

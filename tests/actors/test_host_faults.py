@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from actors.limits import HostLimits, RoomLimits
 from actors.messages import SentMessage
@@ -71,7 +72,7 @@ async def test_a_refusal_in_the_middle_of_a_batch_stops_one_room_and_no_other(wo
     assert edge.seqs(DIRECT) == [1, 2, 3, 4, 5, 6]
     assert edge.texts(DIRECT) == ["0", "1", "stolen", "2", "3", "4"]
     assert edge.seqs(OTHER) == [1, 2, 3, 4, 5]
-    assert host.statistics()["refused_position"] == 1
+    assert host.statistics()["fenced"] == 1
     assert host.statistics()["chat_queued_rows"] == 0
 
 
@@ -79,7 +80,10 @@ async def test_watchers_who_cannot_be_brought_up_to_date_are_told_to_ask(world: 
     host = world.host(limits=HostLimits(rooms=RoomLimits(load_window_messages=2)))
     edge = Edge(host, world.clock)
     await edge.join(DIRECT, ALICE)
-    await world.storage.chat_log.append([foreign(n, f"{n}", f"k{n}") for n in range(1, 6)], [False] * 5)
+    head = await world.storage.chat_log.claim(ROOM, "dm", 1, create=True)
+    first, *others = (structs.replace(foreign(n, f"{n}", f"k{n}"), epoch=head.epoch) for n in range(1, 6))
+    theirs = [structs.replace(first, id=head.sealed_id, first=True), *others]
+    await world.storage.chat_log.append(theirs, [False] * 5)
     assert (await edge.send(DIRECT, ALICE, "mine")).seq == 6
     await edge.until(lambda: edge.moved == [DIRECT])
     assert edge.told[DIRECT] == []

@@ -90,9 +90,9 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         frozenset({"lost", "rsvp_lost", "waitlist", "oversold", "stale", "fence", "wrong_answer"}),
         (
             Change(
-                "storage/chat_log.py",
-                "            if epochs.get(message.room_id, 0) > message.epoch:\n",
-                "            if epochs.get(message.room_id, 0) < 0:\n",
+                "storage/messages.py",
+                'ReplaceOne({"_id": message.id, "epoch": message.epoch, "sealed": True}, ',
+                'ReplaceOne({"_id": message.id, "sealed": True}, ',
             ),
             Change(
                 "storage/rsvps.py",
@@ -109,8 +109,13 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         doubles=(
             Change(
                 "tests/support/memory_chat_log.py",
-                "            if message.epoch < self._rooms[message.room_id].epoch:\n",
-                "            if message.epoch < 0:\n",
+                "        if seal.epoch > message.epoch:\n",
+                "        if seal.epoch < 0:\n",
+            ),
+            Change(
+                "tests/support/memory_chat_log.py",
+                "(seal.id, seal.epoch) == (message.id, message.epoch)",
+                "seal.id == message.id",
             ),
             Change(
                 "tests/support/memory_rsvp_ledger.py",
@@ -121,6 +126,26 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
                 "tests/support/memory_rsvp_ledger.py",
                 "            if current is not None and current.epoch > rsvp.epoch:\n",
                 "            if current is not None and current.epoch < 0:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "same_id_is_mine",
+        "an owner takes what another wrote for its own, because both had the id of one seal",
+        frozenset({"lost", "wrong_answer"}),
+        (
+            Change(
+                "storage/messages.py",
+                "            if (*identity, message.user_id, message.client_message_id) not in stored:\n",
+                "            if identity[:3] not in {one[:3] for one in stored}:\n",
+            ),
+        ),
+        ("zombie_host", "evict_host"),
+        doubles=(
+            Change(
+                "tests/support/memory_chat_log.py",
+                "_identity(same) == _identity(message)",
+                "_identity(same)[:3] == _identity(message)[:3]",
             ),
         ),
     ),

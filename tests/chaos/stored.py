@@ -1,4 +1,4 @@
-"""What the database holds, read straight from it and not through Flow."""
+"""What the database holds, read straight from it and not through Flow. Seals of rooms are no messages."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from pymongo.read_concern import ReadConcern
 from tests.chaos.records import Database, StoredMessage, StoredRsvp
 
 _NAME = "flow"
+_IS_MESSAGE = {"sealed": {"$exists": False}}
 
 
 class Stored:
@@ -19,7 +20,8 @@ class Stored:
 
     def last(self) -> dict[str, int]:
         """The newest seq of each room."""
-        rows = self._database["messages"].aggregate([{"$group": {"_id": "$room_id", "seq": {"$max": "$seq"}}}])
+        newest = [{"$match": _IS_MESSAGE}, {"$group": {"_id": "$room_id", "seq": {"$max": "$seq"}}}]
+        rows = self._database["messages"].aggregate(newest)
         return {row["_id"]: row["seq"] for row in rows}
 
     def read(self, capacity: dict[str, int]) -> Database:
@@ -33,7 +35,7 @@ class Stored:
                 key=row["client_message_id"],
                 text=row["text"],
             )
-            for row in self._database["messages"].find({})
+            for row in self._database["messages"].find(_IS_MESSAGE)
         )
         rsvps = tuple(
             StoredRsvp(

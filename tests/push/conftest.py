@@ -138,7 +138,7 @@ class World:
         head = await self.chat_log.claim(room_id, kind, 10, create=True)
         self.seq += 1
         message = Message(
-            id=f"{self.seq:024x}",
+            id=head.sealed_id,
             room_id=room_id,
             seq=head.seq + 1,
             epoch=head.epoch,
@@ -146,6 +146,7 @@ class World:
             text=text,
             at_ms=self.clock.now_ms(),
             client_message_id=f"c{head.seq + 1}",
+            first=True,
         )
         result = await self.chat_log.append([message], [True])
         assert result.refusal is None

@@ -3,23 +3,24 @@
 import asyncio
 
 import pytest
-from msgspec import structs
 
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.chat_log import MongoChatLog
 from storage.client import Database
 from storage.indexes import ensure_indexes
+from storage.messages import Messages
 from storage.records import AppendResult
 from storage.settings import StorageSettings
 from tests.conftest import OpenDatabase
-from tests.storage.contract_chat_log import ROOM, ChatLogContract, message
+from tests.storage.contract_chat_fence import ChatFenceContract
+from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, claim, following, message
 from tests.support.servers import MongoServer
 
 pytestmark = pytest.mark.storage
 
 
-class TestMongoChatLog(ChatLogContract):
+class TestMongoChatLog(ChatLogContract, ChatFenceContract):
     @pytest.fixture
     async def log(self, open_database: OpenDatabase) -> MongoChatLog:
         return MongoChatLog(await open_database("messages"), SystemClock())
@@ -47,13 +48,13 @@ async def _append_until_it_answers(log: MongoChatLog, batch: list) -> AppendResu
 @pytest.mark.parametrize("_round", range(3))
 async def test_a_server_killed_during_appends_loses_and_repeats_nothing(frail, _round: int) -> None:
     log, server = frail
-    await log.claim(ROOM, "event", 1, create=True)
+    sent = following(await claim(log), 3_000)
     acknowledged: list = []
     started = asyncio.Event()
 
     async def write() -> None:
-        for first in range(1, 3_000, 50):
-            batch = [message(seq) for seq in range(first, first + 50)]
+        for start in range(0, len(sent), 50):
+            batch = sent[start : start + 50]
             assert await _append_until_it_answers(log, batch) == AppendResult(50)
             acknowledged.extend(batch)
             if len(acknowledged) >= 500:
@@ -72,8 +73,7 @@ async def test_a_server_killed_during_appends_loses_and_repeats_nothing(frail, _
 
 async def test_a_server_that_hangs_is_unavailable_and_the_write_is_settled_later(frail) -> None:
     log, server = frail
-    await log.claim(ROOM, "event", 1, create=True)
-    batch = [message(seq) for seq in range(1, 11)]
+    batch = following(await claim(log), 10)
     server.pause()
     with pytest.raises(FlowError) as caught:
         await asyncio.wait_for(log.append(batch, [False] * 10), 5)
@@ -96,8 +96,59 @@ async def test_numbers_come_back_as_plain_integers(open_database: OpenDatabase) 
     """The driver's own 64-bit type could not travel on a link: a room that was read back answered nobody."""
     log = MongoChatLog(await open_database("messages"), SystemClock())
     head = await log.claim(ROOM, "dm", 10, create=True)
-    sent = structs.replace(message(1, epoch=head.epoch), at_ms=1_700_000_000_000)
+    [sent] = following(head, 1, at_ms=1_700_000_000_000)
     await log.append([sent], [False])
     [read] = (await log.claim(ROOM, "dm", 10, create=True)).window
     assert read == sent
     assert type(read.at_ms) is int
+
+
+# --- seals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spoken", [0, 2])
+async def test_a_room_of_an_earlier_build_keeps_its_epoch_and_messages(
+    open_database: OpenDatabase, spoken: int
+) -> None:
+    """Its epoch stands in the room's document, and there is no seal."""
+    database = await open_database("messages")
+    log = MongoChatLog(database, SystemClock())
+    record = {"kind": "event", "name": "", "created_by": "", "created_at_ms": 1, "epoch": 7}
+    await database.collection("rooms").insert_one({"_id": ROOM, **record})
+    old = [message(seq, epoch=7) for seq in range(1, spoken + 1)]
+    await append(log, *old)
+    head = await claim(log)
+    assert (head.epoch, head.seq, list(head.window)) == (8, spoken, old)
+    assert await append(log, *following(head, 2)) == AppendResult(2)
+    assert (await claim(log)).epoch == 9
+
+
+@pytest.mark.parametrize("written", [0, 3, 4, 5])
+async def test_a_seal_ahead_of_a_busy_owner_stops_it_there_and_is_moved_to_the_end(
+    open_database: OpenDatabase, written: int
+) -> None:
+    """A claim that loses the race for the end too often puts one up, and may die before it has moved it."""
+    database = await open_database("messages")
+    log, messages = MongoChatLog(database, SystemClock()), Messages(database)
+    batch = following(await claim(log), 6)
+    await append(log, batch[0])
+    assert await messages.seal(ROOM, await messages.tail(ROOM, 1), 2, ahead=4) is None
+    assert await append(log, *batch[1 : 1 + written]) == AppendResult(
+        min(written, 4), "fenced" if written > 4 else None
+    )
+    head = await claim(log)
+    assert (head.epoch, head.seq) == (3, 1 + min(written, 4))
+    assert (await append(log, *batch[head.seq :])).refusal == "fenced"
+    ours = following(head, 2)
+    assert await append(log, *ours) == AppendResult(2)
+    assert await log.after(ROOM, 0, 10) == [*batch[: head.seq], *ours]
+
+
+async def test_a_seal_that_was_taken_over_is_not_taken_over_again(open_database: OpenDatabase) -> None:
+    """Two claims that read the same end: one of them is told to read it again."""
+    messages = Messages(await open_database("messages"))
+    for _ in range(2):
+        tail = await messages.tail(ROOM, 1)
+        placed = [await messages.seal(ROOM, tail, tail.epoch + 1, ahead=0) for _ in range(2)]
+        assert placed[0] is not None
+        assert placed[1] is None

@@ -12,7 +12,7 @@ from storage.leases import MOST_FAILURES
 from storage.records import DeadCause
 from storage.rsvps import MongoRsvpLedger
 from tests.conftest import OpenDatabase
-from tests.storage.contract_chat_log import ROOM, message
+from tests.storage.contract_chat_log import claim, following
 from tests.storage.contract_rsvp_ledger import EVENT, rsvp
 
 pytestmark = pytest.mark.storage
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.storage
 async def test_they_are_listed_page_by_page_and_owe_again_when_replayed(open_database: OpenDatabase) -> None:
     database = await open_database("messages", "rsvps")
     log, ledger, causes = MongoChatLog(database, SystemClock()), MongoRsvpLedger(database), DeadCauses(database)
-    await log.claim(ROOM, "event", 1, create=True)
+    head = await claim(log)
     times = {"start": to_date(0), "end": to_date(1)}
     await MongoEvents(database, SystemClock()).create({"_id": EVENT, "title": "T", "datetime": times})
-    said, answer = message(1), rsvp("anna", epoch=1, seat=1)
+    [said], answer = following(head, 1), rsvp("anna", epoch=1, seat=1)
     await log.append([said], [True])
     await ledger.append([answer], [True])
     for failure in range(MOST_FAILURES):

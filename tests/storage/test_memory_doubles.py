@@ -5,7 +5,8 @@ import pytest
 from cluster.kernel.errors import FlowError
 from storage.records import AppendResult
 from tests.storage.contract_analytics import AnalyticsContract
-from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, message
+from tests.storage.contract_chat_fence import ChatFenceContract
+from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, claim, following
 from tests.storage.contract_memberships import MembershipsContract
 from tests.storage.contract_notifications import NotificationsContract, PutUser
 from tests.storage.contract_outbox import OutboxContract
@@ -20,7 +21,7 @@ from tests.support.memory_storage import (
 )
 
 
-class TestMemoryChatLog(ChatLogContract):
+class TestMemoryChatLog(ChatLogContract, ChatFenceContract):
     @pytest.fixture
     def log(self) -> MemoryChatLog:
         return MemoryChatLog()
@@ -66,8 +67,7 @@ class TestMemoryAnalytics(AnalyticsContract):
 
 async def test_a_fault_before_stores_nothing_and_one_after_stores_all() -> None:
     log = MemoryChatLog()
-    await log.claim(ROOM, "event", 1, create=True)
-    first = message(1)
+    [first] = following(await claim(log), 1)
     for fault, stored in (("before", []), ("after", [first])):
         log.faults.next.append(fault)
         with pytest.raises(FlowError):

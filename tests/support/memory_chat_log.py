@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.kernel.errors import ROOM_NOT_FOUND, FlowError
+from cluster.kernel.ids import new_id
 from storage.bounds import check_batch, page_limit
 from storage.leases import MOST_FAILURES
 from storage.records import AppendResult, Message, OwedMessage, RoomHead, RoomRecord
@@ -13,10 +14,28 @@ from tests.support.memory_faults import Faults
 
 
 @dataclass
+class _Seal:
+    id: str
+    seq: int
+    epoch: int
+
+
+@dataclass
 class _Room:
+    """`seal` stands behind the newest message, until the first message of its epoch takes its place."""
+
     record: RoomRecord
-    epoch: int = 0
+    seal: _Seal | None = None
     by_seq: dict[int, Message] = field(default_factory=dict)
+
+    @property
+    def seq(self) -> int:
+        return max(self.by_seq, default=0)
+
+    @property
+    def epoch(self) -> int:
+        newest = self.by_seq.get(self.seq)
+        return max(self.seal.epoch if self.seal else 0, newest.epoch if newest else 0)
 
 
 class MemoryChatLog:
@@ -39,12 +58,13 @@ class MemoryChatLog:
         if room_id not in self._rooms and not create:
             raise FlowError(ROOM_NOT_FOUND)
         room = self._room(room_id, kind)
-        room.epoch += 1
+        room.seal = _Seal(room.seal.id if room.seal else new_id(), room.seq + 1, room.epoch + 1)
         head = RoomHead(
             room_id=room_id,
-            epoch=room.epoch,
-            seq=max(room.by_seq, default=0),
+            epoch=room.seal.epoch,
+            seq=room.seq,
             window=tuple(self._newest(room, None, window)),
+            sealed_id=room.seal.id,
         )
         await self.faults.after(fault)
         return head
@@ -53,10 +73,6 @@ class MemoryChatLog:
         check_batch(messages)
         fault = await self.faults.before()
         result = self._append(messages, owed)
-        for index, message in enumerate(messages[: result.stored]):
-            if message.epoch < self._rooms[message.room_id].epoch:
-                result = AppendResult(index, "fenced")
-                break
         await self.faults.after(fault)
         return result
 
@@ -70,13 +86,17 @@ class MemoryChatLog:
     def _append_one(self, message: Message, owes: bool) -> str | None:
         room = self._room(message.room_id, "group")
         same = self._by_id.get(message.id)
-        if same is not None and (same.room_id, same.seq) == (message.room_id, message.seq):
+        if same is not None and _identity(same) == _identity(message):
             return None
-        if message.seq in room.by_seq:
-            return "position"
+        seal = room.seal if room.seal is not None and room.seal.seq == message.seq else None
+        refusal = _refusal_by_place(message, seal, room.by_seq.get(message.seq))
+        if refusal is not None:
+            return refusal
         client_key = (message.room_id, message.user_id, message.client_message_id)
         if same is not None or client_key in self._by_client_id:
             return "duplicate"
+        if seal is not None:
+            room.seal = None
         room.by_seq[message.seq] = message
         self._by_id[message.id] = message
         self._by_client_id[client_key] = message
@@ -137,6 +157,29 @@ class MemoryChatLog:
     def _newest(room: _Room, before: int | None, limit: int) -> list[Message]:
         seqs = [seq for seq in sorted(room.by_seq) if before is None or seq < before]
         return [room.by_seq[seq] for seq in seqs[-limit:]]
+
+
+def _refusal_by_place(message: Message, seal: _Seal | None, there: Message | None) -> str | None:
+    """What the seal or the message that stands in its place says to it."""
+    if seal is not None:
+        if seal.epoch > message.epoch:
+            return "fenced"
+        is_its_own = message.first and (seal.id, seal.epoch) == (message.id, message.epoch)
+        return None if is_its_own else "position"
+    if there is not None:
+        return "fenced" if there.epoch > message.epoch else "position"
+    return None
+
+
+def _identity(message: Message) -> tuple[str, str, int, int, str, str]:
+    return (
+        message.id,
+        message.room_id,
+        message.seq,
+        message.epoch,
+        message.user_id,
+        message.client_message_id,
+    )
 
 
 class MemoryMemberships:
