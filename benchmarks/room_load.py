@@ -145,7 +145,7 @@ class RoomLoad:
         found = attached.attachment(Installation(self.flow.data)).storage
         seqs: dict[str, list[int]] = {room_id: [] for room_id in self.room_ids}
         with pymongo.MongoClient(found.uri) as client:
-            wanted = {"room_id": {"$in": self.room_ids}}
+            wanted = {"room_id": {"$in": self.room_ids}, "sealed": None}
             for row in client[found.database].messages.find(wanted, {"_id": 0, "room_id": 1, "seq": 1}):
                 seqs[row["room_id"]].append(row["seq"])
         return seqs
