@@ -81,7 +81,7 @@ async def measure(uri: str) -> dict[str, Any]:
 
     async def and_read(messages: list[Message], owed: list[bool]) -> None:
         await log.append(messages, owed)
-        await rooms.last_epoch(messages[0].room_id)
+        await rooms.by_id(messages[0].room_id)
 
     def add(name: str, took: list[float]) -> float:
         p50 = percentile(took, 0.5)

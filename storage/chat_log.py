@@ -35,21 +35,21 @@ class MongoChatLog:
 
     async def claim(self, room_id: str, kind: str, window: int, *, create: bool) -> RoomHead:
         page_limit(window)
-        tail, last_epoch = await asyncio.gather(self._messages.tail(room_id, window), self._rooms.last_epoch(room_id))
-        if last_epoch is not None:
-            return await self._seal(room_id, window, tail, last_epoch)
+        tail = await self._messages.tail(room_id, window)
+        if tail.room_epoch is not None:
+            return await self._seal(room_id, window, tail)
         if not create:
             raise FlowError(ROOM_NOT_FOUND)
         fresh = RoomRecord(id=room_id, kind=kind, name="", created_by="", created_at_ms=self._clock.now_ms())
-        _, head = await asyncio.gather(self._rooms.create(fresh), self._seal(room_id, window, tail, 0))
+        _, head = await asyncio.gather(self._rooms.create(fresh), self._seal(room_id, window, tail))
         return head
 
-    async def _seal(self, room_id: str, window: int, tail: Tail, last_epoch: int) -> RoomHead:
+    async def _seal(self, room_id: str, window: int, tail: Tail) -> RoomHead:
         for attempt in range(_CLAIM_TRIES):
             if attempt:
                 await asyncio.sleep(random.uniform(0, _PAUSE_S * attempt))  # noqa: S311 - jitter, not a secret
                 tail = await self._messages.tail(room_id, window)
-            epoch = max(tail.epoch, last_epoch) + 1
+            epoch = tail.epoch + 1
             sealed_id = await self._messages.seal(room_id, tail, epoch, ahead_of(attempt))
             if sealed_id is not None:
                 return RoomHead(room_id=room_id, epoch=epoch, seq=tail.seq, window=tail.messages, sealed_id=sealed_id)

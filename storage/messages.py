@@ -25,13 +25,30 @@ class Messages:
         self._messages = database.collection("messages")
 
     async def tail(self, room_id: str, window: int) -> Tail:
-        """The newest `window` messages, and the seal."""
-        rows = await self._messages.find({"room_id": room_id}, projection=_FIELDS, sort=[("seq", -1)], limit=window + 1)
+        """The newest `window` messages, the seal, and what the room's document says, in one command."""
+        rows = await self._messages.aggregate(
+            [
+                {"$match": {"room_id": room_id}},
+                {"$sort": {"seq": -1}},
+                {"$limit": window + 1},
+                {"$project": _FIELDS},
+                {
+                    "$unionWith": {
+                        "coll": "rooms",
+                        "pipeline": [{"$match": {"_id": room_id}}, {"$project": {"epoch": 1}}],
+                    }
+                },
+            ],
+            limit=window + 2,
+        )
+        room_epoch = None
+        if rows and "seq" not in rows[-1]:
+            room_epoch = rows.pop().get("epoch", 0)
         seal = None
         if rows and rows[0].get("sealed"):
             row = rows.pop(0)
             seal = Seal(row["_id"], row["seq"], row["epoch"])
-        return Tail(tuple(_message(row) for row in reversed(rows[:window])), seal)
+        return Tail(tuple(_message(row) for row in reversed(rows[:window])), seal, room_epoch)
 
     async def seal(self, room_id: str, tail: Tail, epoch: int, ahead: int) -> str | None:
         """As `place` of storage/seals.py."""

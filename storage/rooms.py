@@ -23,11 +23,6 @@ class Rooms:
         except Duplicate:
             return  # made by somebody else in the same moment
 
-    async def last_epoch(self, room_id: str) -> int | None:
-        """The room's epoch as an earlier build left it, 0 when there was none; None when there is no such room."""
-        row = await self._rooms.find_one({"_id": room_id}, {"epoch": 1})
-        return None if row is None else int(row.get("epoch", 0))
-
     async def by_id(self, room_id: str) -> RoomRecord | None:
         row = await self._rooms.find_one({"_id": room_id})
         return None if row is None else _record(row)

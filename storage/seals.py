@@ -30,10 +30,12 @@ class Seal(msgspec.Struct, frozen=True):
 
 
 class Tail(msgspec.Struct, frozen=True):
-    """The end of a room's log as a majority has it: the newest messages in order, and the seal behind them."""
+    """The end of a room's log as a majority has it: the newest messages in order, and the seal behind them.
+    `room_epoch` is what an earlier build left in the room's document, else 0; None when there is no document."""
 
     messages: tuple[Message, ...]
     seal: Seal | None
+    room_epoch: int | None
 
     @property
     def seq(self) -> int:
@@ -42,7 +44,8 @@ class Tail(msgspec.Struct, frozen=True):
     @property
     def epoch(self) -> int:
         """The highest that anybody has claimed, 0 when nobody has."""
-        return max(self.messages[-1].epoch if self.messages else 0, self.seal.epoch if self.seal else 0)
+        newest = self.messages[-1].epoch if self.messages else 0
+        return max(newest, self.seal.epoch if self.seal else 0, self.room_epoch or 0)
 
 
 def ahead_of(attempt: int) -> int:
