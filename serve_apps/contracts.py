@@ -6,7 +6,7 @@ other one there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-RECOMMENDATION_TYPES: Final = ("ai_personalized", "trending", "nearby", "social")
+RecommendationKind = Literal["ai_personalized", "trending", "nearby", "social"]
+Filler = Literal["trending", "upcoming"]
+
+NEARBY_KM: Final = 50.0
+"""How far away an event may be to count as near, where nobody says."""
 
 RECOMMENDER_APPLICATION: Final = "recommender"
 """The name of the Ray Serve application."""
@@ -48,13 +52,16 @@ class FriendsGoing(msgspec.Struct, frozen=True):
 class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for events for one person.
 
-    `limit` is 1 to 100. `coordinates` are [longitude, latitude] in degrees of where the person is, None when unknown.
-    `deadline_ms` is how long the caller waits; an answer after that is thrown away. `history` is newest first.
+    `kind` says what they are drawn from and what orders them: the person's taste, what trends, what is near, or where
+    friends go. `limit` is 1 to 100. `coordinates` are [longitude, latitude] in degrees of where the person is, None
+    when unknown; without a `radius_km`, near is `NEARBY_KM`. `deadline_ms` is how long the caller waits; an answer
+    after that is thrown away. `history` is newest first.
     `attributes` decide an experiment's targeting, `overrides` (experiment → variation) are for testing.
     """
 
     user_id: str
     limit: int
+    kind: RecommendationKind = "ai_personalized"
     interests: tuple[str, ...] = ()
     coordinates: tuple[float, float] | None = None
     exclude_event_ids: tuple[str, ...] = ()
@@ -79,19 +86,22 @@ class SimilarRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 class ScoredEvent(msgspec.Struct, frozen=True):
     """One recommended event; scores order one answer and mean nothing across answers. `sources` proposed it, and
-    `reasons` are sentences for the person."""
+    `reasons` are sentences for the person. `filler` names the source that filled up a list which what was asked for
+    could not fill."""
 
     event_id: str
     score: float
     sources: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    filler: Filler | None = None
 
 
 class RecommendationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Events, best first, without events that are over, hidden, full or already known to the person.
 
-    `fallback` tells that not everything that was to decide did: no trained model, or a stage that failed or was late;
-    `degraded` names those. `ranker` put them in order. `exposures` are to be logged when the answer is shown.
+    `model_version` is None where no model took part. `fallback` tells that not everything that was to decide did: no
+    trained model, or a stage that failed or was late; `degraded` names those. `ranker` put them in order. `exposures`
+    are to be logged when the answer is shown.
     """
 
     events: tuple[ScoredEvent, ...]
@@ -164,7 +174,7 @@ class Matcher(Protocol):
 
 
 class Recommender(Protocol):
-    """The model behind `ai_personalized`."""
+    """The pipeline behind every kind of recommendation."""
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Raises FlowError UNAVAILABLE when no model is live or the application is down, DEADLINE_EXCEEDED when it is

@@ -179,7 +179,8 @@ class RecommendationEngine:
             asked = [requests[row] for row in valid]
             if until is None:
                 until = self._monotonic() + min(request.deadline_ms for request in asked) / 1000
-            queries = None if live.model is None else _queries(live.model, asked)
+            personal = [request for request in asked if request.kind == "ai_personalized"]
+            queries = _queries(live.model, personal) if live.model is not None and personal else None
             found = self._pipeline.answer(live.snapshot, asked, queries, self._clock.now_ms(), until)
             for row, answer in zip(valid, found, strict=True):
                 answers[row] = answer

@@ -1,8 +1,7 @@
-"""Where recommendations come from: the model, and the storage's own lists through the two-level cache.
+"""Where recommendations come from: the recommender, and while it is away storage's lists through the two-level cache.
 
-The recommendations operation asks it. It promises that the model is never waited for past its deadline, and that a
-source which is away gives nothing instead of an error. The lists are shared by everybody who would get the same one, so
-what one person knows is left out later, when they are merged.
+The recommendations operation asks it. It promises that the recommender is never waited for past its deadline. The lists
+are shared by everybody who would get the same one, so what one person knows is left out later, when they are merged.
 """
 
 import asyncio
@@ -19,7 +18,6 @@ LIST_TTL_S: Final = 15.0
 LIST_LENGTH: Final = 400
 """How many one cached list holds: the most one may ask for, and as many again as one person is likely to know."""
 
-NEARBY_METRES: Final = 50_000.0
 _CELL_DECIMALS: Final = 2
 """People within about a kilometre share a list of what is nearby."""
 
@@ -48,15 +46,15 @@ class Sources:
 
         return await self._list("trending", "trending", load)
 
-    async def nearby(self, place: Place) -> list[Candidate]:
+    async def nearby(self, place: Place, kilometres: float) -> list[Candidate]:
         centre = (round(place[0], _CELL_DECIMALS), round(place[1], _CELL_DECIMALS))
 
         async def load() -> list[tuple[str, float]]:
             queries = self._context.storage.recommendations
             now_ms = self._context.clock.now_ms()
-            return _kept(await queries.nearby(now_ms, centre, NEARBY_METRES, LIST_LENGTH))
+            return _kept(await queries.nearby(now_ms, centre, kilometres * 1000.0, LIST_LENGTH))
 
-        return await self._list("nearby", f"nearby:{centre[0]},{centre[1]}", load)
+        return await self._list("nearby", f"nearby:{centre[0]},{centre[1]},{kilometres}", load)
 
     async def social(self, user_id: str) -> list[Candidate]:
         async def load() -> list[tuple[str, float]]:

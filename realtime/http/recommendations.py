@@ -1,7 +1,8 @@
-"""Recommendations: from the model, or by what trends, what is near and where friends go; never an empty-handed error.
+"""Recommendations of every kind: from the recommender's pipeline, or from storage's lists; never an empty-handed error.
 
-When the model is missing, late, down or has too few, the list is filled from what trends and what is near, and marked
-`fallback`. Whatever a source says, events that are over, known to the person, or not for them are left out here.
+When the recommender is missing, late or down, storage's list of the kind answers, filled up by what trends and what is
+near, and is marked `fallback`. Whatever a source says, events that are over, hidden, the person's own or of somebody
+whom a block keeps away are left out here.
 """
 
 import logging
@@ -21,7 +22,14 @@ from realtime.http.operations import AnyOperation, Call, Operation
 from realtime.http.recommendation_cache import RecommendationCache
 from realtime.http.recommendation_merge import Candidate, Merged, merge
 from realtime.http.recommendation_sources import Place, Sources
-from serve_apps.contracts import POSITIVE_WEIGHT, FriendsGoing, RecommendationAnswer, RecommendationRequest
+from serve_apps.contracts import (
+    NEARBY_KM,
+    POSITIVE_WEIGHT,
+    FriendsGoing,
+    RecommendationAnswer,
+    RecommendationKind,
+    RecommendationRequest,
+)
 from storage.dates import to_ms
 from storage.event_documents import to_wire
 from storage.user_features import PersonFeatures
@@ -35,7 +43,6 @@ _MUCH_LIKED: Final = 10
 _SPARE: Final = 20
 """How many more are looked at than asked for, because some may be over or one's own."""
 
-Kind = Literal["ai_personalized", "trending", "nearby", "social"]
 Reason = Literal["ai_personalized", "trending", "nearby", "social", "upcoming"]
 Override = Annotated[
     str,
@@ -48,10 +55,10 @@ Override = Annotated[
 
 
 class RecommendationQuery(Strict, frozen=True):
-    """`lng` and `lat` say where you are; without them the place in your profile counts. `radiusKm` leaves out what the
-    personal recommendations would find further away."""
+    """`lng` and `lat` say where you are; without them the place in your profile counts. `radiusKm` leaves out what is
+    further away; without it, nearby is 50 km."""
 
-    type: Kind = "ai_personalized"
+    type: RecommendationKind = "ai_personalized"
     limit: PageLimit = DEFAULT_PAGE
     lng: Longitude | None = None
     lat: Latitude | None = None
@@ -73,7 +80,7 @@ class Recommendations(Answer, frozen=True):
     `experiments` are those whose treatment this answer got."""
 
     items: tuple[RecommendedEvent, ...]
-    type: Kind
+    type: RecommendationKind
     fallback: bool
     model_version: str | None
     experiments: dict[str, str] = msgspec.field(default_factory=dict)
@@ -81,7 +88,7 @@ class Recommendations(Answer, frozen=True):
 
 
 class Gathered(NamedTuple):
-    """`is_marked` tells that the answer is a fallback whatever is in it."""
+    """`is_marked` tells that the answer is a fallback whatever is in it. `answer` is the recommender's, if it came."""
 
     merged: Merged
     is_marked: bool
@@ -101,10 +108,10 @@ class Recommending:
             raise FlowError(INVALID_REQUEST, "lng and lat come together.", fields=("lng", "lat"))
         person = await self._context.storage.user_features.of(user_id)
         gathered = await self._gather(query, user_id, person)
-        items = await _shown(self._context, gathered.merged.items, user_id, query.limit)
+        items = await _shown(self._context, gathered.merged.items, user_id, person, query.limit)
         self._context.metrics.count_recommendations(query.type, len(items))
         answer = gathered.answer
-        is_used = any(item.reason == "ai_personalized" for item in items)
+        is_used = any(item.reason == query.type for item in items)
         exposures = answer.exposures if answer is not None and is_used else ()
         await self._exposures.used(exposures)
         return Recommendations(
@@ -120,32 +127,23 @@ class Recommending:
 
     async def _gather(self, query: RecommendationQuery, user_id: str, person: PersonFeatures) -> Gathered:
         place = _place(query, person)
-        wanted = query.limit + _SPARE
-        preferred: Sequence[Candidate] = ()
-        answer, is_marked = None, False
-        if query.type == "ai_personalized":
-            answer = await self._personal(query, user_id, person, place)
-            preferred = () if answer is None else _candidates(answer)
-            is_marked = answer is None or answer.fallback
-        elif query.type == "trending":
-            preferred = await self._sources.trending()
-        elif query.type == "social":
-            preferred = await self._sources.social(user_id)
-        elif place is not None:
-            preferred = await self._sources.nearby(place)
+        answer = await self._asked(query, user_id, person, place)
+        if answer is None:
+            preferred = await self._listed(query, user_id, place)
         else:
-            is_marked = True
-        merged = merge(preferred, (), excluded=person.known, limit=wanted)
-        if query.type != "social" and len(merged.items) < query.limit:
+            preferred = _candidates(answer, query.type)
+        merged = merge(preferred, (), excluded=person.known, limit=query.limit + _SPARE)
+        if answer is None and query.type != "social" and len(merged.items) < query.limit:
             merged = await self._fill(merged, query, place, person.known)
-        return Gathered(merged, is_marked, answer)
+        is_nowhere = query.type == "nearby" and place is None
+        return Gathered(merged, answer is None or answer.fallback or is_nowhere, answer)
 
-    async def _personal(
+    async def _asked(
         self, query: RecommendationQuery, user_id: str, person: PersonFeatures, place: Place | None
     ) -> RecommendationAnswer | None:
-        """None when the model is away. What was asked for with a place, a radius or an experiment of its own, or with
-        more than is kept, is answered anew."""
-        is_plain = (query.lng, query.radius_km, query.experiment) == (None, None, None)
+        """None when the recommender is away. Personal answers are kept; what was asked for with a place, a radius or an
+        experiment of its own, or with more than is kept, is answered anew."""
+        is_plain = (query.type, query.lng, query.radius_km, query.experiment) == ("ai_personalized", None, None, None)
         is_kept = is_plain and query.limit + _SPARE <= KEPT
         request = self._request(query, user_id, person, place, KEPT if is_kept else min(100, query.limit + _SPARE))
         try:
@@ -153,8 +151,18 @@ class Recommending:
                 return await self._cache.get_or_ask(user_id, person, lambda: self._sources.ask_model(request))
             return await self._sources.ask_model(request)
         except FlowError as error:
-            _log.debug("the model gave no recommendations: %s", error.kind.code)
+            _log.debug("the recommender gave nothing: %s", error.kind.code)
             return None
+
+    async def _listed(self, query: RecommendationQuery, user_id: str, place: Place | None) -> Sequence[Candidate]:
+        """Storage's own list of the kind; there is none of what is personal."""
+        if query.type == "trending":
+            return await self._sources.trending()
+        if query.type == "social":
+            return await self._sources.social(user_id)
+        if query.type == "nearby" and place is not None:
+            return await self._sources.nearby(place, query.radius_km or NEARBY_KM)
+        return ()
 
     async def _fill(
         self, merged: Merged, query: RecommendationQuery, place: Place | None, known: Sequence[str]
@@ -163,7 +171,7 @@ class Recommending:
         wanted = query.limit + _SPARE
         fillers = [await self._sources.trending()]
         if place is not None:
-            fillers.append(await self._sources.nearby(place))
+            fillers.append(await self._sources.nearby(place, query.radius_km or NEARBY_KM))
         filled = merge(merged.items, fillers, excluded=known, limit=wanted)
         if len(filled.items) < query.limit:
             filled = merge(filled.items, [await self._sources.upcoming()], excluded=known, limit=wanted)
@@ -175,6 +183,7 @@ class Recommending:
         return RecommendationRequest(
             user_id=user_id,
             limit=limit,
+            kind=query.type,
             interests=person.interests,
             coordinates=place,
             exclude_event_ids=person.known,
@@ -183,16 +192,17 @@ class Recommending:
             friends_going=tuple(FriendsGoing(event_id, count) for event_id, count in person.friends_going.items()),
             blocked_organizer_ids=person.blocked,
             radius_km=query.radius_km,
-            attributes=attributes(person, query.lng is not None, self._context.clock.now_ms()),
+            attributes=attributes(query.type, person, query.lng is not None, self._context.clock.now_ms()),
             overrides={} if query.experiment is None else dict([query.experiment.split(":")]),
             development=self._context.development,
         )
 
 
-def attributes(person: PersonFeatures, is_placed: bool, now_ms: int) -> dict[str, str]:
+def attributes(kind: str, person: PersonFeatures, is_placed: bool, now_ms: int) -> dict[str, str]:
     """What an experiment may be targeted by; see docs/experiments.md. What is not known is not there."""
     likes = sum(acted.weight >= POSITIVE_WEIGHT for acted in person.history)
     found = {
+        "kind": kind,
         "history": "none" if likes == 0 else "some" if likes < _MUCH_LIKED else "much",
         "place": "request" if is_placed else "unknown" if person.coordinates is None else "profile",
         "friends_plans": "yes" if person.friends_going else "no",
@@ -210,16 +220,22 @@ def _place(query: RecommendationQuery, person: PersonFeatures) -> Place | None:
     return person.coordinates
 
 
-def _candidates(answer: RecommendationAnswer) -> tuple[Candidate, ...]:
-    return tuple(Candidate(one.event_id, "ai_personalized", one.score, one.reasons) for one in answer.events)
+def _candidates(answer: RecommendationAnswer, kind: RecommendationKind) -> tuple[Candidate, ...]:
+    """What only fills up has no score of the kind's."""
+    return tuple(
+        Candidate(one.event_id, kind, one.score, one.reasons)
+        if one.filler is None
+        else Candidate(one.event_id, one.filler, None, one.reasons)
+        for one in answer.events
+    )
 
 
 async def _shown(
-    context: ApiContext, candidates: Sequence[Candidate], user_id: str, limit: int
+    context: ApiContext, candidates: Sequence[Candidate], user_id: str, person: PersonFeatures, limit: int
 ) -> tuple[RecommendedEvent, ...]:
     """The events themselves, without those that must not be recommended, whatever the sources said."""
     shown: list[RecommendedEvent] = []
-    now_ms = context.clock.now_ms()
+    now_ms, unwelcome = context.clock.now_ms(), {user_id, *person.blocked}
     rest = list(candidates)
     while rest and len(shown) < limit:
         # Most of what a source says may be shown, so no more are read than are needed if all of them may.
@@ -227,15 +243,11 @@ async def _shown(
         stored = {event["_id"]: event for event in await context.storage.events.by_ids([one.event_id for one in part])}
         for candidate in part:
             event = stored.get(candidate.event_id)
-            if event is not None and await _may_recommend(context, event, user_id, now_ms):
+            if event is None or organizer_of(event) in unwelcome:
+                continue
+            if to_ms(event["datetime"]["end"]) >= now_ms and await is_visible(context.storage, event, user_id):
                 shown.append(_recommended(event, candidate))
     return tuple(shown)
-
-
-async def _may_recommend(context: ApiContext, event: Stored, user_id: str, now_ms: int) -> bool:
-    if to_ms(event["datetime"]["end"]) < now_ms or organizer_of(event) == user_id:
-        return False
-    return await is_visible(context.storage, event, user_id)
 
 
 def _recommended(event: Stored, candidate: Candidate) -> RecommendedEvent:
@@ -250,7 +262,7 @@ def operations(recommending: Recommending) -> tuple[AnyOperation, ...]:
         Operation(
             method="GET",
             path="/v1/recommendations",
-            summary="Events for you: by the model, by what trends, by what is near, or by where friends go.",
+            summary="Events for you: by your taste, by what trends, by what is near, or by where friends go.",
             tag="Recommendations",
             handle=recommending.recommend,
             body=Nothing,

@@ -25,13 +25,17 @@ Postings = dict[int, npt.NDArray[np.int32]]
 
 CELL_DEGREES: Final = 0.25
 """The side of a cell of the grid: 28 km from south to north."""
+CELLS_AROUND: Final = int(360 / CELL_DEGREES)
 _SPARE: Final = 1.25
+MOST_NEWEST: Final = 2_000
+"""So many of the events published last are looked at for something new."""
 NO_ROWS: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Row i of every column is `events[i]`. Unknown places are NaN; `capacity` is -1 where there is no limit."""
+    """Row i of every column is `events[i]`. Unknown places are NaN; `capacity` is -1 where there is no limit. `newest`
+    are the rows published last, closed ones among them."""
 
     events: tuple[CatalogueEvent, ...]
     row_of: dict[str, int]
@@ -48,6 +52,7 @@ class Columns:
     going: npt.NDArray[np.int32]
     trend: Floats
     trending: Rows
+    newest: Rows
     by_topic: Postings
     by_cell: dict[tuple[int, int], npt.NDArray[np.int32]]
     organizers: dict[str, int]
@@ -100,7 +105,12 @@ def with_signals(columns: Columns, signals: Signals) -> Columns:
 
 
 def cell_of(longitude: float, latitude: float) -> tuple[int, int]:
-    return math.floor(longitude / CELL_DEGREES), math.floor(latitude / CELL_DEGREES)
+    return wrapped(math.floor(longitude / CELL_DEGREES)), math.floor(latitude / CELL_DEGREES)
+
+
+def wrapped(column: int) -> int:
+    """The column of cells, where the one west of the first is the last: the earth is round."""
+    return (column + CELLS_AROUND // 2) % CELLS_AROUND - CELLS_AROUND // 2
 
 
 def _nothing() -> Columns:
@@ -120,6 +130,7 @@ def _nothing() -> Columns:
         going=np.zeros(0, np.int32),
         trend=np.zeros(0, np.float32),
         trending=NO_ROWS,
+        newest=NO_ROWS,
         by_topic={},
         by_cell={},
         organizers={},
@@ -137,6 +148,7 @@ def _appended(columns: Columns, events: Sequence[CatalogueEvent], features: Feat
     ]
     row_of = dict(columns.row_of)
     row_of.update((event.event_id, first + offset) for offset, event in enumerate(events))
+    published_ms = grown(columns.published_ms, [event.published_ms for event in events])
     return Columns(
         events=(*columns.events, *events),
         row_of=row_of,
@@ -144,7 +156,7 @@ def _appended(columns: Columns, events: Sequence[CatalogueEvent], features: Feat
         latitude=grown(columns.latitude, [place[1] for place in places]),
         start_ms=grown(columns.start_ms, [event.start_ms for event in events]),
         end_ms=grown(columns.end_ms, [event.end_ms for event in events]),
-        published_ms=grown(columns.published_ms, [event.published_ms for event in events]),
+        published_ms=published_ms,
         price=grown(columns.price, [event.price for event in events]),
         capacity=grown(columns.capacity, capacities),
         organizer=grown(columns.organizer, owners),
@@ -153,6 +165,7 @@ def _appended(columns: Columns, events: Sequence[CatalogueEvent], features: Feat
         going=np.concatenate((columns.going, np.zeros(count, np.int32))),
         trend=np.concatenate((columns.trend, np.zeros(count, np.float32))),
         trending=columns.trending,
+        newest=_newest(np.concatenate((columns.newest, np.arange(first, first + count))), published_ms),
         by_topic=_posted(columns.by_topic, features.topics, first),
         by_cell=_placed(columns.by_cell, places, first),
         organizers=organizers,
@@ -172,6 +185,13 @@ def grown(before: npt.NDArray[Any], more: Any) -> npt.NDArray[Any]:
         home[: len(before)] = before
     home[len(before) : size] = added
     return home[:size]
+
+
+def _newest(rows: Rows, published_ms: Millis) -> Rows:
+    if rows.size <= MOST_NEWEST:
+        return rows
+    places = np.argpartition(published_ms[rows], rows.size - MOST_NEWEST)[rows.size - MOST_NEWEST :]
+    return np.sort(rows[places])
 
 
 def _posted(postings: Postings, topics: Buckets, first: int) -> Postings:

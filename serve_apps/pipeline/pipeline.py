@@ -3,7 +3,7 @@
 Called by the engine in the answering thread, with a snapshot that does not change under it. It promises an answer to
 every request: a source that has no time left is skipped, a ranker of somebody else's that fails is replaced by Flow's
 own, and the answer says so. It never returns an event that is over, hidden, full, excluded, too far or a blocked
-organizer's.
+organizer's, whatever kind is asked for. The kinds differ in two stages: what they retrieve, and what puts it in order.
 """
 
 import time
@@ -13,18 +13,26 @@ from typing import Final
 
 import numpy as np
 
-from serve_apps.contracts import CatalogueView, RankingBatch, RecommendationAnswer, RecommendationRequest, ScoredEvent
+from serve_apps.contracts import (
+    CatalogueView,
+    Filler,
+    RankingBatch,
+    RecommendationAnswer,
+    RecommendationRequest,
+    ScoredEvent,
+)
 from serve_apps.experiments.definition import Experiment
 from serve_apps.geography import distances_km
 from serve_apps.guarded import PluginFailed
 from serve_apps.pipeline.columns import NO_ROWS, Columns, Flags, Floats, Rows
+from serve_apps.pipeline.kinds import KIND_QUOTA, KINDS, Kind
 from serve_apps.pipeline.plugins import Brought, Plugins
 from serve_apps.pipeline.post_ranking import adjusted, arranged
 from serve_apps.pipeline.rankers import DeepRanker, LinearRanker
 from serve_apps.pipeline.ranking_features import NAMES, Taste, feature_matrix, taste
 from serve_apps.pipeline.reasons import reasons
 from serve_apps.pipeline.settings import PipelineSettings
-from serve_apps.pipeline.sources import SOURCES, Looking
+from serve_apps.pipeline.sources import FILLERS, SOURCES, Looking
 from serve_apps.pipeline.standing import Standing
 from serve_apps.pipeline.treatments import Treatment, treatment
 
@@ -32,6 +40,8 @@ RETRIEVAL_SHARE: Final = 0.5
 PLUGIN_SHARE: Final = 0.7
 """By these parts of the deadline retrieval must be over, and somebody else's ranker must have answered."""
 RERANKED: Final = 100
+BELOW: Final = np.float32(10_000.0)
+"""What fills up scores so much less than what was asked for: more than any rule can lift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +60,26 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Work:
-    """One request on its way through the stages."""
+    """One request on its way through the stages. `fresh` are candidates that are new, the best first."""
 
-    request: RecommendationRequest
-    taste: Taste
+    look: Looking
+    kind: Kind
     treatment: Treatment
-    allowed: Flags
-    tower: Floats | None
-    alike: Floats | None
     rows: Rows = field(default_factory=lambda: NO_ROWS)
     sources: dict[int, set[str]] = field(default_factory=dict)
     degraded: set[str] = field(default_factory=set)
+    fresh: Rows = field(default_factory=lambda: NO_ROWS)
     features: Floats | None = None
     scores: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     ranker: str = ""
+
+    @property
+    def request(self) -> RecommendationRequest:
+        return self.look.request
+
+    def keep(self, name: str, rows: Rows) -> None:
+        for row in rows.tolist():
+            self.sources.setdefault(row, set()).add(name)
 
 
 class Pipeline:
@@ -77,6 +93,7 @@ class Pipeline:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._as_ordered = settings.model_copy(update={"diversity": 0.0, "freshness": 0.0, "fresh_every": 0})
         self._plugins = plugins
         self.experiments = tuple(experiments)
         self._monotonic = monotonic
@@ -90,14 +107,18 @@ class Pipeline:
         now_ms: int,
         until: float,
     ) -> list[RecommendationAnswer]:
-        """`queries` are the people's vectors, None without a model; `until` is the monotonic second to be done by."""
+        """`queries` are the vectors of those who ask for the personal kind, in their order; None without a model.
+        `until` is the monotonic second to be done by."""
         started = self._monotonic()
         spare = max(0.0, until - started)
         work = self._begun(snapshot, requests, queries, now_ms)
         for one in work:
-            self._retrieve(snapshot, one, now_ms, started + spare * RETRIEVAL_SHARE)
-        self._rank(snapshot, work, now_ms, started + spare * PLUGIN_SHARE)
-        return [self._arranged(snapshot, one, now_ms, until) for one in work]
+            if one.kind.source is None:
+                self._retrieve(snapshot, one, started + spare * RETRIEVAL_SHARE)
+            else:
+                self._draw(one, one.kind.source, started + spare * RETRIEVAL_SHARE)
+        self._rank(snapshot, [one for one in work if one.kind.source is None], started + spare * PLUGIN_SHARE)
+        return [self._arranged(snapshot, one, until) for one in work]
 
     def _begun(
         self, snapshot: Snapshot, requests: Sequence[RecommendationRequest], queries: Floats | None, now_ms: int
@@ -105,32 +126,37 @@ class Pipeline:
         columns, vectors = snapshot.columns, snapshot.vectors
         tastes = [taste(request, columns) for request in requests]
         open_rows = columns.open_at(now_ms)
-        towers: Floats | None = None
+        towers: dict[int, Floats] = {}
         likes: dict[int, Floats] = {}
         if vectors is not None and queries is not None:
             # Both looks of everybody in one multiplication: the vectors are read from memory once.
-            liked = [index for index, one in enumerate(tastes) if one.liked_rows.size]
+            personal = [index for index, request in enumerate(requests) if KINDS[request.kind].source is None]
+            liked = [index for index in personal if tastes[index].liked_rows.size]
             looks = np.concatenate((queries, _means(vectors, [tastes[index] for index in liked])))
             scores = looks @ vectors.T
             if snapshot.standing is not None:
                 scores = snapshot.standing.of(looks, scores)
-            towers = scores[: len(requests)]
-            likes = {index: scores[len(requests) + place] for place, index in enumerate(liked)}
+            towers = dict(zip(personal, scores, strict=False))
+            likes = dict(zip(liked, scores[len(personal) :], strict=True))
         return [
             _Work(
-                request=request,
-                taste=tastes[index],
+                look=Looking(
+                    request=request,
+                    taste=tastes[index],
+                    columns=columns,
+                    allowed=_allowed(columns, open_rows, request),
+                    tower=towers.get(index),
+                    alike=likes.get(index),
+                    now_ms=now_ms,
+                ),
+                kind=KINDS[request.kind],
                 treatment=treatment(self.experiments, request, now_ms),
-                allowed=_allowed(columns, open_rows, request),
-                tower=None if towers is None else towers[index],
-                alike=likes.get(index),
             )
             for index, request in enumerate(requests)
         ]
 
-    def _retrieve(self, snapshot: Snapshot, one: _Work, now_ms: int, until: float) -> None:
-        look = Looking(one.request, snapshot.columns, one.allowed, one.tower, one.alike, now_ms)
-        found: list[Rows] = []
+    def _retrieve(self, snapshot: Snapshot, one: _Work, until: float) -> None:
+        """From every source, for the ranker."""
         for name, source in SOURCES.items():
             quota = self._settings.sources[name]
             if quota == 0:
@@ -138,33 +164,45 @@ class Pipeline:
             if self._monotonic() > until:
                 one.degraded.add(name)
                 continue
-            self._keep(one, found, name, source(look, quota).rows)
+            rows = source(one.look, quota).rows
+            one.keep(name, rows)
+            if name == "fresh":
+                one.fresh = rows
         for brought in self._plugins.retrievers:
-            view = CatalogueView(snapshot.columns.events, one.allowed, snapshot.vectors, now_ms)
+            view = CatalogueView(snapshot.columns.events, one.look.allowed, snapshot.vectors, one.look.now_ms)
             try:
                 retrieved = self._plugins.retrieve(brought, one.request, view, until - self._monotonic())
             except PluginFailed:
                 one.degraded.add(brought.name)
                 continue
             rows = np.asarray(retrieved.rows, np.int64)
-            self._keep(one, found, brought.name, rows[one.allowed[rows]])
-        if found:
-            one.rows = np.unique(np.concatenate(found))
+            one.keep(brought.name, rows[one.look.allowed[rows]])
+        one.rows = np.sort(np.fromiter(one.sources, np.int64, len(one.sources)))
 
-    @staticmethod
-    def _keep(one: _Work, found: list[Rows], name: str, rows: Rows) -> None:
-        found.append(rows)
-        for row in rows.tolist():
-            one.sources.setdefault(row, set()).add(name)
+    def _draw(self, one: _Work, source: str, until: float) -> None:
+        """From the kind's one source, which is its ranker too."""
+        if self._monotonic() > until:
+            one.degraded.add(source)
+            return
+        one.rows = SOURCES[source](one.look, KIND_QUOTA).rows
+        one.keep(source, one.rows)
+        one.scores, one.ranker = _by_place(one.rows), source
 
-    def _rank(self, snapshot: Snapshot, work: list[_Work], now_ms: int, until: float) -> None:
+    def _rank(self, snapshot: Snapshot, work: list[_Work], until: float) -> None:
         """By the ranker that each one's treatment names; everybody of one ranker in one call."""
         groups: dict[str, tuple[Brought | None, list[_Work]]] = {}
         for one in work:
             if one.rows.size == 0:
                 continue
+            look = one.look
             one.features = feature_matrix(
-                one.request, one.taste, snapshot.columns, one.rows, _at(one.tower, one), _at(one.alike, one), now_ms
+                one.request,
+                look.taste,
+                snapshot.columns,
+                one.rows,
+                _at(look.tower, one),
+                _at(look.alike, one),
+                look.now_ms,
             )
             wanted = one.treatment.ranker
             brought = None if wanted in ("linear", "deep") else self._plugins.ranker(wanted)
@@ -197,51 +235,70 @@ class Pipeline:
             one.scores, one.ranker = scores[start : start + one.rows.size], name
             start += one.rows.size
 
-    def _arranged(self, snapshot: Snapshot, one: _Work, now_ms: int, until: float) -> RecommendationAnswer:
-        columns, limit = snapshot.columns, one.request.limit
-        places: Sequence[int] = ()
-        scores = one.scores
-        if one.rows.size:
-            scores = adjusted(one.scores, columns, one.rows, now_ms, self._settings)
-            settings = self._settings
-            if one.treatment.diversity is not None:
-                settings = settings.model_copy(update={"diversity": min(1.0, max(0.0, one.treatment.diversity))})
-            places = arranged(columns, snapshot.vectors, one.rows, scores, max(limit, RERANKED), settings)
-            places = self._reranked(columns, one, places, scores, until)[:limit]
+    def _arranged(self, snapshot: Snapshot, one: _Work, until: float) -> RecommendationAnswer:
+        columns, limit, is_personal = snapshot.columns, one.request.limit, one.kind.source is None
+        settings = self._settings if is_personal else self._as_ordered
+        if one.treatment.diversity is not None:
+            settings = settings.model_copy(update={"diversity": min(1.0, max(0.0, one.treatment.diversity))})
+        scores = adjusted(one.scores, columns, one.rows, one.look.now_ms, settings)
+        fillers, below = self._filled(one, limit - int((scores > -np.inf).sum()), settings)
+        rows, scores = np.concatenate((one.rows, np.array(list(fillers), np.int64))), np.concatenate((scores, below))
+        places = arranged(columns, snapshot.vectors, rows, scores, max(limit, RERANKED), settings, one.fresh)
+        places = self._reranked(one, places, scores, until)[:limit]
         events = tuple(
             ScoredEvent(
-                columns.events[row := int(one.rows[place])].event_id,
+                columns.events[row := int(rows[place])].event_id,
                 float(scores[place]),
-                tuple(sorted(one.sources[row])),
-                reasons(one.request, one.taste, columns, row, frozenset(one.sources[row]), now_ms),
+                tuple(sorted(one.sources.get(row, (fillers.get(row, ""),)))),
+                reasons(one.look, row, one.sources.get(row, frozenset())),
+                filler=fillers.get(row),
             )
             for place in places
         )
         return RecommendationAnswer(
             events=events,
-            model_version=snapshot.version,
-            fallback=snapshot.version is None or bool(one.degraded),
+            model_version=snapshot.version if is_personal else None,
+            fallback=bool(one.degraded) or (is_personal and snapshot.version is None),
             ranker=one.ranker,
             degraded=tuple(sorted(one.degraded)),
             exposures=() if one.degraded or not events else one.treatment.exposures,
         )
 
-    def _reranked(
-        self, columns: Columns, one: _Work, places: Sequence[int], scores: Floats, until: float
-    ) -> Sequence[int]:
-        brought = self._plugins.reranker(one.treatment.reranker)
-        if brought is None or not places:
+    @staticmethod
+    def _filled(one: _Work, missing: int, settings: PipelineSettings) -> tuple[dict[int, Filler], Floats]:
+        """Rows that fill up a list that is too short, which filler gave each, and scores: below all others."""
+        found: dict[int, Filler] = {}
+        for name in one.kind.fillers:
+            if len(found) >= missing:
+                break
+            for row in FILLERS[name](one.look, KIND_QUOTA).rows.tolist():
+                if row not in one.sources:
+                    found.setdefault(row, name)
+        rows = np.array(list(found), np.int64)
+        return found, adjusted(_by_place(rows), one.look.columns, rows, one.look.now_ms, settings) - BELOW
+
+    def _reranked(self, one: _Work, places: Sequence[int], scores: Floats, until: float) -> Sequence[int]:
+        """What fills up stays below. The order of a kind that is not the personal one is left to it, unless an
+        experiment says otherwise."""
+        wanted = one.treatment.reranker
+        brought = self._plugins.reranker(wanted) if wanted is not None or one.kind.source is None else None
+        own = [place for place in places if place < one.rows.size]
+        if brought is None or not own:
             return places
-        events = [columns.events[int(one.rows[place])] for place in places]
-        given = scores[list(places)]
+        events = [one.look.columns.events[int(one.rows[place])] for place in own]
         try:
             chosen = self._plugins.rerank(
-                brought, one.request, events, given, one.request.limit, until - self._monotonic()
+                brought, one.request, events, scores[own], one.request.limit, until - self._monotonic()
             )
         except PluginFailed:
             one.degraded.add(brought.name)
             return places
-        return [places[place] for place in chosen]
+        return [*(own[place] for place in chosen), *(place for place in places if place >= one.rows.size)]
+
+
+def _by_place(rows: Rows) -> Floats:
+    """Scores of what is in order already."""
+    return -np.arange(rows.size, dtype=np.float32)
 
 
 def _means(vectors: Floats, tastes: Sequence[Taste]) -> Floats:

@@ -1,9 +1,9 @@
 """From scores to a list: freshness, business rules, diversity and organizer caps, in this order. Pure NumPy.
 
-Used by the pipeline for one person at a time. Diversity is maximal marginal relevance (Carbonell & Goldstein 1998) over
-the events' vectors, or over their topics where there is no model: each next event is the one whose score, less
-`diversity` times its likeness to the most alike above it, is highest. It promises no row twice, `limit` rows while
-there are that many, and never more of one organizer than the cap while anybody else is left.
+Used by the pipeline for one person at a time, whatever kind is asked for. Diversity is maximal marginal relevance
+(Carbonell & Goldstein 1998) over the events' vectors, or over their topics where there is no model: each next event is
+the one whose score, less `diversity` times its likeness to the most alike above it, is highest. It promises no row
+twice, `limit` rows while there are that many, and never more of one organizer than the cap while anybody else is left.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,8 @@ LOOKED_AT: Final = 100
 
 def adjusted(scores: Floats, columns: Columns, rows: Rows, now_ms: int, settings: PipelineSettings) -> Floats:
     """Scores put on one scale (mean 0, spread 1), with freshness and rules; -inf for what a rule leaves out."""
+    if rows.size == 0:
+        return scores
     spread = float(scores.std())
     result: Floats = (scores - scores.mean()) / (spread if spread > 1e-6 else 1.0)
     if settings.freshness:
@@ -45,10 +47,20 @@ def _hits(rule: Rule, event: CatalogueEvent) -> bool:
 
 
 def order(
-    scores: Floats, likeness: Floats, organizers: npt.NDArray[np.int32], limit: int, diversity: float, cap: int
+    scores: Floats,
+    likeness: Floats | None,
+    organizers: npt.NDArray[np.int32],
+    limit: int,
+    settings: PipelineSettings,
+    promised: Sequence[int] = (),
 ) -> list[int]:
-    """Places of `scores`, best first; `likeness` is square, 0 to 1, and what scores -inf is left out."""
+    """Places of `scores`, best first; what scores -inf is left out.
+
+    `likeness` is square, 0 to 1. The n-th of `promised` has one of the first n * `fresh_every` places, unless its
+    organizer has as many as the cap allows.
+    """
     left = scores > -np.inf
+    value = np.where(left, scores, -np.inf)
     nearest = np.zeros(scores.size, np.float32)
     counts: dict[int, int] = {}
     chosen: list[int] = []
@@ -56,17 +68,30 @@ def order(
     for _ in range(int(left.sum())):
         if len(chosen) >= limit:
             break
-        value = np.where(left, scores - diversity * nearest, -np.inf)
-        best = int(value.argmax())
-        left[best] = False
+        best = _due(len(chosen) + 1, settings.fresh_every, promised)
+        if best is None or not left[best] or _is_capped(counts, int(organizers[best]), settings):
+            best = int(value.argmax())
+        left[best], value[best] = False, -np.inf
         owner = int(organizers[best])
-        if owner >= 0 and counts.get(owner, 0) >= cap:
+        if _is_capped(counts, owner, settings):
             held_back.append(best)
             continue
         counts[owner] = counts.get(owner, 0) + 1
         chosen.append(best)
-        np.maximum(nearest, likeness[best], out=nearest)
+        if likeness is not None and settings.diversity:
+            np.maximum(nearest, likeness[best], out=nearest)
+            value = np.where(left, scores - settings.diversity * nearest, -np.inf)
     return chosen + held_back[: max(0, limit - len(chosen))]
+
+
+def _due(place: int, every: int, promised: Sequence[int]) -> int | None:
+    """The promised one whose last chance is this place."""
+    nth, rest = divmod(place, every) if every else (0, 0)
+    return promised[nth - 1] if nth and rest == 0 and nth <= len(promised) else None
+
+
+def _is_capped(counts: dict[int, int], owner: int, settings: PipelineSettings) -> bool:
+    return owner >= 0 and counts.get(owner, 0) >= settings.per_organizer
 
 
 def likeness_of(vectors: Floats | None, topics: npt.NDArray[np.int32]) -> Floats:
@@ -85,15 +110,47 @@ def likeness_of(vectors: Floats | None, topics: npt.NDArray[np.int32]) -> Floats
 
 
 def arranged(
-    columns: Columns, vectors: Floats | None, rows: Rows, scores: Floats, limit: int, settings: PipelineSettings
+    columns: Columns,
+    vectors: Floats | None,
+    rows: Rows,
+    scores: Floats,
+    limit: int,
+    settings: PipelineSettings,
+    fresh: Rows,
 ) -> Sequence[int]:
-    """Places in `rows` in the order in which they are shown."""
+    """Places in `rows` in the order in which they are shown; `fresh` are those of them that are promised a look."""
+    if rows.size == 0:
+        return ()
+    looked = _looked_at(columns.organizer[rows], rows, scores, max(LOOKED_AT, limit), settings)
+    known = {int(row): place for place, row in enumerate(rows[looked].tolist())}
+    promised = []
+    if settings.fresh_every:
+        place_of = {row: place for place, row in enumerate(rows.tolist())}
+        for row in fresh[: limit // settings.fresh_every].tolist():
+            if row not in known:
+                known[row] = looked.size
+                looked = np.append(looked, place_of[row])
+            promised.append(known[row])
+    chosen_rows = rows[looked]
+    near = None
+    if settings.diversity:
+        near = likeness_of(None if vectors is None else vectors[chosen_rows], columns.topics[chosen_rows])
+    places = order(scores[looked], near, columns.organizer[chosen_rows], limit, settings, promised)
+    return [int(looked[place]) for place in places]
+
+
+def _looked_at(
+    organizers: npt.NDArray[np.int32], rows: Rows, scores: Floats, size: int, settings: PipelineSettings
+) -> Rows:
+    """Places of the best, as many as `size`; of each organizer no more than the cap while there are others."""
     ranked = np.lexsort((rows, -scores))
     ranked = ranked[scores[ranked] > -np.inf]
-    looked = ranked[: max(LOOKED_AT, limit)]
-    chosen_rows = rows[looked]
-    near = likeness_of(None if vectors is None else vectors[chosen_rows], columns.topics[chosen_rows])
-    places = order(
-        scores[looked], near, columns.organizer[chosen_rows], limit, settings.diversity, settings.per_organizer
-    )
-    return [int(looked[place]) for place in places]
+    if ranked.size <= size:
+        return ranked
+    owners = organizers[ranked]
+    by_owner = np.argsort(owners, kind="stable")
+    _, starts, counts = np.unique(owners[by_owner], return_index=True, return_counts=True)
+    earlier = np.empty(ranked.size, np.int64)
+    earlier[by_owner] = np.arange(ranked.size) - np.repeat(starts, counts)
+    is_within = (earlier < settings.per_organizer) | (owners < 0)
+    return np.concatenate((ranked[is_within], ranked[~is_within]))[:size]

@@ -1,10 +1,11 @@
 """Why an event is recommended, in sentences a person can read. Pure; at most two a person and event.
 
-The first that hold, from the most personal to the least: friends who go, something liked before that it is like, an
-interest it matches, how near it is, that many go, that it is new.
+First what was asked for: that it trends, how near it is, who goes. Then the first that hold, from the most personal to
+the least: friends who go, something liked before that it is like, an interest it matches, how near it is, that many
+go, that it is new.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final
 
@@ -12,38 +13,38 @@ from serve_apps.contracts import CatalogueEvent, RecommendationRequest
 from serve_apps.geography import distance_km
 from serve_apps.pipeline.columns import Columns
 from serve_apps.pipeline.ranking_features import Taste
+from serve_apps.pipeline.sources import FRESH_MS, Looking
 
 MOST: Final = 2
 _NEAR_KM: Final = 10.0
 _TRENDS: Final = 0.3
-_NEW_MS: Final = 2 * 24 * 3_600_000
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def reasons(
-    request: RecommendationRequest,
-    known: Taste,
-    columns: Columns,
-    row: int,
-    sources: frozenset[str],
-    now_ms: int,
-) -> tuple[str, ...]:
-    return tuple(islice(_all(request, known, columns, row, sources, now_ms), MOST))
+def reasons(look: Looking, row: int, sources: Collection[str]) -> tuple[str, ...]:
+    """`sources` are those that proposed it."""
+    return tuple(islice(_all(look, row, sources), MOST))
 
 
-def _all(
-    request: RecommendationRequest, known: Taste, columns: Columns, row: int, sources: frozenset[str], now_ms: int
-) -> Iterator[str]:
-    event = columns.events[row]
-    for one in (_friends(request, event), _liked(known, columns, row, sources), _interest(request, event)):
+def _all(look: Looking, row: int, sources: Collection[str]) -> Iterator[str]:
+    request, columns, event = look.request, look.columns, look.columns.events[row]
+    kilometres = _distance(request, event)
+    is_near = kilometres is not None and kilometres <= _NEAR_KM
+    trends = "It is trending near you." if is_near else "Many people are talking about it."
+    is_trending = request.kind == "trending" and "trending" in sources
+    if is_trending:
+        yield trends
+    if kilometres is not None and request.kind == "nearby" and "geographic" in sources:
+        yield _how_near(kilometres)
+        is_near = False  # said already
+    for one in (_friends(request, event), _liked(look.taste, columns, row, sources), _interest(request, event)):
         if one is not None:
             yield one
-    near = _near(request, event)
-    if near is not None:
-        yield near
-    if columns.trend[row] >= _TRENDS:
-        yield "Many people are talking about it."
-    if event.published_ms > 0 and now_ms - event.published_ms < _NEW_MS:
+    if kilometres is not None and is_near:
+        yield _how_near(kilometres)
+    if not is_trending and columns.trend[row] >= _TRENDS:
+        yield trends
+    if event.published_ms > 0 and look.now_ms - event.published_ms < FRESH_MS:
         yield "It is new."
 
 
@@ -55,7 +56,7 @@ def _friends(request: RecommendationRequest, event: CatalogueEvent) -> str | Non
     return f"{number.capitalize()} {'friend goes' if count == 1 else 'friends go'}."
 
 
-def _liked(known: Taste, columns: Columns, row: int, sources: frozenset[str]) -> str | None:
+def _liked(known: Taste, columns: Columns, row: int, sources: Collection[str]) -> str | None:
     if known.liked_rows.size == 0:
         return None
     topics = frozenset(columns.topics[row].tolist())
@@ -73,10 +74,11 @@ def _interest(request: RecommendationRequest, event: CatalogueEvent) -> str | No
     return None if match is None else f"You are interested in {match}."
 
 
-def _near(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
+def _distance(request: RecommendationRequest, event: CatalogueEvent) -> float | None:
     if request.coordinates is None or event.coordinates is None:
         return None
-    kilometres = distance_km(request.coordinates, event.coordinates)
-    if kilometres > _NEAR_KM:
-        return None
+    return distance_km(request.coordinates, event.coordinates)
+
+
+def _how_near(kilometres: float) -> str:
     return "It is round the corner." if kilometres < 1 else f"It is {kilometres:.0f} km away."

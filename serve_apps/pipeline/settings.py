@@ -48,12 +48,14 @@ class Plugin(_Part):
 
 class PipelineSettings(_Part):
     """`diversity` is how much being unlike what stands above counts against being good, 0 to 1. `per_organizer` bounds
-    one organizer's events in an answer while there are others. `sources` may switch a source off with 0."""
+    one organizer's events in an answer while there are others. `sources` may switch a source off with 0. One place in
+    `fresh_every` belongs to what was just published and suits by its content; 0 for none."""
 
     sources: dict[str, int] = QUOTAS
     diversity: float = Field(default=0.2, ge=0, le=1)
     per_organizer: int = Field(default=3, ge=1, le=100)
     freshness: float = Field(default=0.2, ge=0, le=10)
+    fresh_every: int = Field(default=10, ge=0, le=100)
     rules: tuple[Rule, ...] = Field(default=(), max_length=MOST_RULES)
     plugins: tuple[Plugin, ...] = Field(default=(), max_length=MOST_PLUGINS)
     matching: MatchWeights = MatchWeights()

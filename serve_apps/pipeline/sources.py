@@ -1,4 +1,4 @@
-"""Where candidates come from: six sources, each with a quota, each of them optional.
+"""Where candidates come from: seven sources, each with a quota, each of them optional, and what fills up.
 
 Used by the pipeline. A source looks at one person at a time, at columns that do not change under it, and at queries of
 the whole batch that were multiplied with all vectors at once. It proposes open events only, at most its quota, best
@@ -6,24 +6,29 @@ first, and nothing where it has nothing to say. It never raises for odd data.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from serve_apps.contracts import ModelPerson, RecommendationRequest, Retrieved
-from serve_apps.features import people_features
+from serve_apps.contracts import NEARBY_KM, Filler, RecommendationRequest, Retrieved
+from serve_apps.features import BUCKETS
 from serve_apps.geography import distances_km
-from serve_apps.pipeline.columns import NO_ROWS, Columns, Flags, Floats, cell_of
+from serve_apps.pipeline.columns import NO_ROWS, Columns, Flags, Floats, Rows
+from serve_apps.pipeline.neighbourhood import rows_around
+from serve_apps.pipeline.ranking_features import Taste
 from serve_apps.retrieval import best_rows
 
 NOTHING: Final = Retrieved(NO_ROWS, np.zeros(0, np.float32))
 NEWEST_PER_TOPIC: Final = 4_000
-_RINGS: Final = 4
-_ENOUGH: Final = 3
-"""A ring of cells more is looked at until there are so many times the quota."""
+FRESH_MS: Final = 2 * 24 * 3_600_000
+"""How long an event is new."""
+_FIRST_LOOK_KM: Final = 4.0
+_SAME_DISTANCE_KM: Final = 0.5
+"""Whoever goes there does not feel a difference below this; what starts sooner comes first."""
+_CLOSE_KM: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Looking:
     to what the person liked; None without a model or a history. `allowed` are open and not excluded."""
 
     request: RecommendationRequest
+    taste: Taste
     columns: Columns
     allowed: Flags
     tower: Floats | None
@@ -50,8 +56,7 @@ def collaborative(look: Looking, limit: int) -> Retrieved:
 
 def content(look: Looking, limit: int) -> Retrieved:
     """What shares topics with the person's interests, rarer topics counting for more."""
-    topics = people_features([_as_person(look.request)]).topics[0]
-    postings = [look.columns.by_topic.get(int(topic)) for topic in topics if topic]
+    postings = [look.columns.by_topic.get(topic) for topic in look.taste.topics.tolist()]
     found = [rows[-NEWEST_PER_TOPIC:] for rows in postings if rows is not None]
     if not found:
         return NOTHING
@@ -62,41 +67,87 @@ def content(look: Looking, limit: int) -> Retrieved:
     return _best(np.where(scores > 0.0, scores, np.float32(-np.inf)), look.allowed, limit)
 
 
+def fresh(look: Looking, limit: int) -> Retrieved:
+    """What was published lately and suits by its content: interests and past by shared topics, rarer ones counting for
+    more, then how near it is. Nobody has done anything with it yet, so nothing else can speak for it."""
+    columns, rows = look.columns, look.columns.newest
+    rows = rows[look.allowed[rows] & (columns.published_ms[rows] > look.now_ms - FRESH_MS)]
+    if rows.size == 0:
+        return NOTHING
+    suits = _suiting(look, rows)
+    near = np.zeros(rows.size)
+    if look.request.coordinates is not None:
+        distances = distances_km(look.request.coordinates, columns.longitude[rows], columns.latitude[rows])
+        near = np.nan_to_num(1.0 / (1.0 + distances / _CLOSE_KM))
+    is_told = look.taste.topics.size > 0 or look.taste.past_topics.size > 0
+    wanted = suits > 0.0 if is_told else near >= 1.0 / (1.0 + NEARBY_KM / _CLOSE_KM)
+    rows, scores = rows[wanted], (suits + near)[wanted].astype(np.float32)
+    return _ordered(rows, scores, -columns.published_ms[rows], limit)
+
+
+def _suiting(look: Looking, rows: Rows) -> npt.NDArray[np.float64]:
+    """0 to 2: the share of the interests that each has, and the weight of its topics in the past."""
+    weights = np.zeros(BUCKETS)
+    total = max(1, len(look.columns))
+    rarity = {topic: math.log1p(total / (1 + _posted(look.columns, topic))) for topic in look.taste.topics.tolist()}
+    whole = max(sum(rarity.values()), 1e-9)
+    for topic, weight in rarity.items():
+        weights[topic] = weight / whole
+    weights[look.taste.past_topics] += look.taste.past_weights / max(1, look.taste.past_topics.size)
+    suiting: npt.NDArray[np.float64] = weights[look.columns.topics[rows]].sum(axis=1)
+    return suiting
+
+
+def _posted(columns: Columns, topic: int) -> int:
+    rows = columns.by_topic.get(topic)
+    return 0 if rows is None else int(rows.size)
+
+
 def geographic(look: Looking, limit: int) -> Retrieved:
-    """What is nearest, in rings of cells around the person."""
+    """What is nearest, within the radius asked for; of what is equally near, what starts sooner."""
     place = look.request.coordinates
     if place is None:
         return NOTHING
-    near = cell_of(*place)
-    found: list[npt.NDArray[np.int32]] = []
-    size = 0
-    for ring in range(_RINGS):
-        for cell in _ring(near, ring):
-            there = look.columns.by_cell.get(cell)
-            if there is not None:
-                found.append(there)
-                size += there.size
-        if size >= _ENOUGH * limit:
+    columns, reach_km = look.columns, look.request.radius_km or NEARBY_KM
+    look_km = min(_FIRST_LOOK_KM, reach_km)
+    while True:
+        rows = rows_around(columns, place, look_km)
+        rows = rows[look.allowed[rows]]
+        distances = distances_km(place, columns.longitude[rows], columns.latitude[rows])
+        is_near = distances <= look_km
+        if int(is_near.sum()) >= limit or look_km >= reach_km:
             break
-    if not found:
-        return NOTHING
-    rows: npt.NDArray[np.int64] = np.concatenate(found).astype(np.int64)
-    distances = distances_km(place, look.columns.longitude[rows], look.columns.latitude[rows])
-    return _among(rows, (1.0 / (1.0 + distances)).astype(np.float32), look.allowed, limit)
+        look_km = min(2.0 * look_km, reach_km)
+    rows, distances = rows[is_near], distances[is_near]
+    steps = np.floor(distances / _SAME_DISTANCE_KM)
+    order = np.lexsort((rows, columns.start_ms[rows], steps))[:limit]
+    return Retrieved(rows[order], (1.0 / (1.0 + distances[order])).astype(np.float32))
 
 
 def friends_going(look: Looking, limit: int) -> Retrieved:
+    """Where most friends go; of equally many, what starts sooner."""
     known = [(look.columns.row_of.get(one.event_id), one.count) for one in look.request.friends_going]
-    pairs = [(row, count) for row, count in known if row is not None]
-    if not pairs:
+    counts = {row: count for row, count in known if row is not None and count > 0 and look.allowed[row]}
+    if not counts:
         return NOTHING
-    rows, counts = zip(*pairs, strict=True)
-    return _among(np.array(rows, np.int64), np.array(counts, np.float32), look.allowed, limit)
+    rows = np.fromiter(counts, np.int64, len(counts))
+    scores = np.fromiter(counts.values(), np.float32, len(counts))
+    return _ordered(rows, scores, look.columns.start_ms[rows], limit)
 
 
 def trending(look: Looking, limit: int) -> Retrieved:
     rows = look.columns.trending
-    return NOTHING if rows.size == 0 else _among(rows, look.columns.trend[rows], look.allowed, limit)
+    rows = rows[look.allowed[rows]]
+    return _ordered(rows, look.columns.trend[rows], look.columns.start_ms[rows], limit)
+
+
+def upcoming(look: Looking, limit: int) -> Retrieved:
+    """What starts soonest: the last resort, where nothing is known of a person and nobody has done anything yet."""
+    rows = np.flatnonzero(look.allowed)
+    until_start = (look.columns.start_ms[rows] - look.now_ms) / 3_600_000.0
+    scores = np.where(until_start >= 0.0, -until_start, -1e9 + until_start).astype(np.float32)
+    places = best_rows(scores, limit)
+    return Retrieved(rows[places], scores[places])
 
 
 Source = Callable[[Looking, int], Retrieved]
@@ -106,16 +157,20 @@ SOURCES: Final[dict[str, Source]] = {
     "collaborative": collaborative,
     "friends": friends_going,
     "content": content,
+    "fresh": fresh,
     "geographic": geographic,
     "trending": trending,
 }
 """In the order in which they are asked: what is worth most comes first, should time run out."""
+
+FILLERS: Final[dict[Filler, Source]] = {"trending": trending, "upcoming": upcoming}
 
 QUOTAS: Final[dict[str, int]] = {
     "two_tower": 150,
     "collaborative": 60,
     "friends": 40,
     "content": 80,
+    "fresh": 30,
     "geographic": 60,
     "trending": 40,
 }
@@ -127,21 +182,7 @@ def _best(scores: Floats, allowed: Flags, limit: int) -> Retrieved:
     return Retrieved(rows, open_scores[rows])
 
 
-def _among(rows: npt.NDArray[np.int64], scores: Floats, allowed: Flags, limit: int) -> Retrieved:
-    kept = allowed[rows] & np.isfinite(scores)
-    rows, scores = rows[kept], scores[kept]
-    order = best_rows(scores, limit)
+def _ordered(rows: Rows, scores: Floats, then: npt.NDArray[np.int64], limit: int) -> Retrieved:
+    """By score, most first, then by `then`, least first."""
+    order = np.lexsort((rows, then, -scores))[:limit]
     return Retrieved(rows[order], scores[order])
-
-
-def _ring(centre: tuple[int, int], ring: int) -> Sequence[tuple[int, int]]:
-    """The cells at this many steps from the centre."""
-    x, y = centre
-    if ring == 0:
-        return [centre]
-    steps = range(-ring, ring + 1)
-    return [(x + right, y + up) for right in steps for up in steps if max(abs(right), abs(up)) == ring]
-
-
-def _as_person(request: RecommendationRequest) -> ModelPerson:
-    return ModelPerson(user_id=request.user_id, interests=request.interests, coordinates=request.coordinates)

@@ -1,7 +1,8 @@
 """What experiments change about one answer: which ranker, re-ranker and diversity, and what is to be logged for it.
 
 Pure; used by the pipeline. A variation's parameters may name `ranker`, `reranker` or `diversity`. When two experiments
-change the same thing the first one written wins; an experiment counts only where its treatment is really used.
+change the same thing the first one written wins; an experiment counts only where its treatment is really used. What
+trends, is near or is social is left as it is by experiments that are not targeted at it by `kind`.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ def treatment(experiments: Sequence[Experiment], request: RecommendationRequest,
     chosen: dict[str, str | float | int | bool] = {}
     exposures = []
     for experiment in experiments:
+        if request.kind != "ai_personalized" and not _is_about_kinds(experiment):
+            continue
         given = assign(
             experiment,
             request.user_id,
@@ -51,6 +54,12 @@ def treatment(experiments: Sequence[Experiment], request: RecommendationRequest,
         diversity=float(diversity) if isinstance(diversity, (int, float)) else None,
         exposures=tuple(exposures),
     )
+
+
+def _is_about_kinds(experiment: Experiment) -> bool:
+    """A ranker alone changes nothing where no ranker decides."""
+    changes = {name for one in experiment.variations for name in one.parameters}
+    return changes != {"ranker"} and any(condition.attribute == "kind" for condition in experiment.targeting)
 
 
 def _exposure(given: Assignment, request: RecommendationRequest, now_ms: int) -> Exposure:

@@ -14,6 +14,7 @@ from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.ids import Key
 from serve_apps.contracts import (
     Exposure,
+    Filler,
     Match,
     MatchAnswer,
     MatchRequest,
@@ -88,6 +89,7 @@ class ScriptedRecommender:
         self.matches: list[MatchRequest] = []
         self.asked_similar: list[SimilarRequest] = []
         self.exposures: tuple[Exposure, ...] = ()
+        self.fillers: dict[str, Filler] = {}
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         self.requests.append(request)
@@ -95,7 +97,9 @@ class ScriptedRecommender:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
-        events = tuple(ScoredEvent(event_id, score) for event_id, score in self.events)
+        events = tuple(
+            ScoredEvent(event_id, score, filler=self.fillers.get(event_id)) for event_id, score in self.events
+        )
         return RecommendationAnswer(events=events, model_version="2026-01-01", exposures=self.exposures)
 
     async def similar(self, request: SimilarRequest) -> RecommendationAnswer:

@@ -1,4 +1,4 @@
-"""Recommendations: by the model when it can, by what trends and what is near when it cannot."""
+"""Recommendations: by the pipeline when it can, by storage's lists, marked, when it cannot."""
 
 import asyncio
 from typing import Any
@@ -95,19 +95,46 @@ async def test_no_model_at_all(start: StartApi) -> None:
     assert (answer["items"], answer["fallback"], answer["modelVersion"]) == ([], True, None)
 
 
-async def test_too_few_are_filled_up_and_marked(api: Api) -> None:
+@pytest.mark.parametrize("kind", ["ai_personalized", "trending", "nearby", "social"])
+async def test_every_kind_is_asked_of_the_recommender(api: Api, kind: str) -> None:
+    host, ada = await api.someone(), await api.someone(location=PARIS)
+    hot, good = await api.event(host), await api.event(host)
+    await see(api, hot)
+    api.recommender.events = [(good["id"], 0.9)]
+    answer = await picks(api, ada, type=kind, radiusKm=20)
+    assert [(item["id"], item["reason"], item["score"]) for item in answer["items"]] == [(good["id"], kind, 0.9)]
+    assert (answer["type"], answer["fallback"]) == (kind, False)
+    [asked] = api.recommender.requests
+    assert (asked.kind, asked.coordinates, asked.radius_km, asked.deadline_ms) == (kind, (2.35, 48.85), 20.0, 300)
+    assert asked.attributes["kind"] == kind
+
+
+async def test_what_only_fills_up_is_marked(api: Api) -> None:
     host, ada = await api.someone(), await api.someone()
     events = [await api.event(host, title=f"Event {n}") for n in range(3)]
-    await see(api, events[1])
-    api.recommender.events = [(events[0]["id"], 0.9)]
-    answer = await picks(api, ada, limit=3)
-    assert [(item["id"], item["reason"]) for item in answer["items"]] == [
-        (events[0]["id"], "ai_personalized"),
-        (events[1]["id"], "trending"),
-        (events[2]["id"], "upcoming"),
+    first, second, third = [event["id"] for event in events]
+    api.recommender.events = [(first, 0.9), (second, -1.0), (third, -2.0)]
+    api.recommender.fillers = {second: "trending", third: "upcoming"}
+    answer = await picks(api, ada, type="nearby", lng=1.0, lat=2.0)
+    assert [(item["id"], item["reason"], item.get("score")) for item in answer["items"]] == [
+        (first, "nearby", 0.9),
+        (second, "trending", None),
+        (third, "upcoming", None),
     ]
     assert answer["fallback"] is True
-    assert answer["modelVersion"] == "2026-01-01"
+    assert (await picks(api, ada, type="nearby", lng=1.0, lat=2.0, limit=1))["fallback"] is False
+
+
+async def test_nobody_sees_what_a_block_keeps_away_whatever_answers(api: Api) -> None:
+    host, ada = await api.someone(), await api.someone()
+    event = await api.event(host)
+    await see(api, event)
+    _ = await api.call("POST", f"/v1/users/me/blocks/{host.id}", who=ada)
+    api.recommender.events = [(event["id"], 0.9)]
+    for kind in ("ai_personalized", "trending"):
+        assert ids(await picks(api, ada, type=kind)) == []
+    api.recommender.error = FlowError(UNAVAILABLE)
+    assert ids(await picks(api, ada, type="trending")) == []
 
 
 async def test_what_the_model_should_not_have_said_is_left_out(api: Api) -> None:
@@ -131,40 +158,48 @@ async def test_what_a_person_went_to_or_dismissed_is_not_recommended_again(api: 
     host, ada = await api.someone(), await api.someone()
     event = await api.event(host)
     await see(api, event, 2)
+    api.recommender.error = FlowError(UNAVAILABLE)
     assert ids(await picks(api, ada, type="trending")) == [event["id"]]
     _ = await api.call("POST", "/v1/interactions", {"eventId": event["id"], "action": action}, who=ada)
     for kind in ("ai_personalized", "trending", "nearby"):
         assert ids(await picks(api, ada, type=kind)) == []
 
 
-async def test_trending_is_by_what_people_do(api: Api) -> None:
+async def test_trending_without_the_recommender_is_by_what_people_do(api: Api) -> None:
     host, ada = await api.someone(), await api.someone()
+    api.recommender.error = FlowError(UNAVAILABLE)
     cold, warm, hot = [await api.event(host, title=title) for title in ("cold", "warm", "hot")]
     await see(api, warm, 1)
     await see(api, hot, 3)
     answer = await picks(api, ada, type="trending", limit=2)
     assert ids(answer) == [hot["id"], warm["id"]]
-    assert answer["fallback"] is False
+    assert {item["reason"] for item in answer["items"]} == {"trending"}
+    assert (answer["fallback"], answer["modelVersion"]) == (True, None)
     everything = await picks(api, ada, type="trending")
     assert ids(everything)[2:] == [cold["id"]]
     assert everything["items"][2]["reason"] == "upcoming"
     assert everything["fallback"] is True
 
 
-async def test_nearby_is_by_where_the_person_is_or_says_to_be(api: Api) -> None:
+async def test_nearby_without_the_recommender_is_by_where_the_person_is_or_says_to_be(api: Api) -> None:
     host, ada = await api.someone(), await api.someone(location=PARIS)
+    api.recommender.error = FlowError(UNAVAILABLE)
     berlin, paris = await api.event(host), await api.event(host, location=PARIS)
     assert ids(await picks(api, ada, type="nearby", limit=1)) == [paris["id"]]
     there = await picks(api, ada, type="nearby", lng=13.4, lat=52.5, limit=1)
     assert ids(there) == [berlin["id"]]
-    assert there["fallback"] is False
+    assert there["fallback"] is True
     assert there["items"][0]["reason"] == "nearby"
+    close = await picks(api, ada, type="nearby", lng=13.4, lat=52.6, radiusKm=2)
+    assert "nearby" not in {item["reason"] for item in close["items"]}
 
 
 async def test_nearby_without_a_place_is_a_fallback(api: Api) -> None:
     host, ada = await api.someone(), await api.someone()
     event = await api.event(host)
     await see(api, event)
+    assert (await picks(api, ada, type="nearby"))["fallback"] is True
+    api.recommender.error = FlowError(UNAVAILABLE)
     answer = await picks(api, ada, type="nearby")
     assert [(item["id"], item["reason"]) for item in answer["items"]] == [(event["id"], "trending")]
     assert answer["fallback"] is True
@@ -177,18 +212,21 @@ async def test_social_is_where_friends_go_and_nothing_else(api: Api) -> None:
     await go(api, stranger, other)
     lonely = await picks(api, ada, type="social")
     assert (lonely["items"], lonely["fallback"]) == ([], False)
+    api.recommender.error = FlowError(UNAVAILABLE)
+    assert (await picks(api, ada, type="social"))["items"] == []
     for one, two in ((ada, bob), (bob, ada)):
         _ = await api.call("POST", f"/v1/users/me/friends/{two.id}", who=one)
     api.clock.advance(60)
     answer = await picks(api, ada, type="social")
     assert [(item["id"], item["reason"]) for item in answer["items"]] == [(liked["id"], "social")]
-    assert answer["fallback"] is False
+    assert answer["fallback"] is True
 
 
 async def test_each_type_counts_what_it_recommended(api: Api) -> None:
     host, ada = await api.someone(), await api.someone()
     for _ in range(3):
         _ = await api.event(host)
+    api.recommender.error = FlowError(UNAVAILABLE)
     _ = await picks(api, ada, limit=2)
     _ = await picks(api, ada, type="trending", limit=3)
     _ = await picks(api, ada, type="social")
@@ -199,6 +237,7 @@ async def test_lists_are_shared_for_a_while_and_then_made_anew(api: Api) -> None
     host, ada = await api.someone(), await api.someone()
     first = await api.event(host)
     await see(api, first)
+    api.recommender.error = FlowError(UNAVAILABLE)
     assert ids(await picks(api, ada, type="trending", limit=1)) == [first["id"]]
     loads = api.context.storage.statistics()["loads"]
     hot = await api.event(host)
@@ -215,6 +254,7 @@ async def test_an_event_that_ended_since_the_list_was_made_is_left_out(api: Api)
     times = {"start": to_iso(to_date(soon - 1_000)), "end": to_iso(to_date(soon))}
     event = await api.event(host, datetime=times)
     await see(api, event)
+    api.recommender.error = FlowError(UNAVAILABLE)
     assert ids(await picks(api, ada, type="trending")) == [event["id"]]
     api.clock.advance(3)
     assert ids(await picks(api, ada, type="trending")) == []
@@ -360,7 +400,7 @@ async def test_experiments_are_told_what_is_known_of_the_person(api: Api) -> Non
     assert (await api.call("POST", "/v1/users/me/devices", body, who=ada)).status < 300
     await picks(api, ada)
     await picks(api, ada, lng=2.35, lat=48.85)
-    known = {"history": "none", "friends_plans": "no", "newcomer": "yes", "platform": "ios"}
+    known = {"kind": "ai_personalized", "history": "none", "friends_plans": "no", "newcomer": "yes", "platform": "ios"}
     assert [asked.attributes for asked in api.recommender.requests] == [
         {**known, "place": "profile"},
         {**known, "place": "request"},
