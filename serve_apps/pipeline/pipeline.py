@@ -35,6 +35,7 @@ from serve_apps.pipeline.settings import PipelineSettings
 from serve_apps.pipeline.sources import FILLERS, SOURCES, Looking
 from serve_apps.pipeline.standing import Standing
 from serve_apps.pipeline.treatments import Treatment, treatment
+from serve_apps.retrieval import scores_of
 
 RETRIEVAL_SHARE: Final = 0.5
 PLUGIN_SHARE: Final = 0.7
@@ -133,7 +134,7 @@ class Pipeline:
             personal = [index for index, request in enumerate(requests) if KINDS[request.kind].source is None]
             liked = [index for index in personal if tastes[index].liked_rows.size]
             looks = np.concatenate((queries, _means(vectors, [tastes[index] for index in liked])))
-            scores = looks @ vectors.T
+            scores = scores_of(looks, vectors)
             if snapshot.standing is not None:
                 scores = snapshot.standing.of(looks, scores)
             towers = dict(zip(personal, scores, strict=False))
@@ -243,8 +244,11 @@ class Pipeline:
         scores = adjusted(one.scores, columns, one.rows, one.look.now_ms, settings)
         fillers, below = self._filled(one, limit - int((scores > -np.inf).sum()), settings)
         rows, scores = np.concatenate((one.rows, np.array(list(fillers), np.int64))), np.concatenate((scores, below))
-        places = arranged(columns, snapshot.vectors, rows, scores, max(limit, RERANKED), settings, one.fresh)
-        places = self._reranked(one, places, scores, until)[:limit]
+        reranker = self._reranker(one)
+        most = limit if reranker is None else max(limit, RERANKED)
+        places = arranged(columns, snapshot.vectors, rows, scores, most, settings, one.fresh)
+        if reranker is not None:
+            places = self._reranked(one, reranker, places, scores, until)[:limit]
         events = tuple(
             ScoredEvent(
                 columns.events[row := int(rows[place])].event_id,
@@ -277,13 +281,17 @@ class Pipeline:
         rows = np.array(list(found), np.int64)
         return found, adjusted(_by_place(rows), one.look.columns, rows, one.look.now_ms, settings) - BELOW
 
-    def _reranked(self, one: _Work, places: Sequence[int], scores: Floats, until: float) -> Sequence[int]:
-        """What fills up stays below. The order of a kind that is not the personal one is left to it, unless an
-        experiment says otherwise."""
+    def _reranker(self, one: _Work) -> Brought | None:
+        """The order of a kind that is not the personal one is left to it, unless an experiment says otherwise."""
         wanted = one.treatment.reranker
-        brought = self._plugins.reranker(wanted) if wanted is not None or one.kind.source is None else None
+        return self._plugins.reranker(wanted) if wanted is not None or one.kind.source is None else None
+
+    def _reranked(
+        self, one: _Work, brought: Brought, places: Sequence[int], scores: Floats, until: float
+    ) -> Sequence[int]:
+        """What fills up stays below."""
         own = [place for place in places if place < one.rows.size]
-        if brought is None or not own:
+        if not own:
             return places
         events = [one.look.columns.events[int(one.rows[place])] for place in own]
         try:

@@ -64,7 +64,7 @@ def content(look: Looking, limit: int) -> Retrieved:
     scores = np.zeros(len(look.columns), np.float32)
     for rows in found:
         scores[rows] += math.log1p(total / rows.size)
-    return _best(np.where(scores > 0.0, scores, np.float32(-np.inf)), look.allowed, limit)
+    return _best(scores, look.allowed & (scores > 0.0), limit)
 
 
 def fresh(look: Looking, limit: int) -> Retrieved:
