@@ -17,10 +17,19 @@ import typer
 
 from benchmarks.percentiles import percentile
 from cluster.kernel.clock import ManualClock
-from serve_apps.contracts import Acted, CatalogueEvent, FriendsGoing, RecommendationRequest, ScoredEvent, Signals
+from serve_apps.contracts import (
+    Acted,
+    CatalogueEvent,
+    FriendsGoing,
+    RecommendationKind,
+    RecommendationRequest,
+    ScoredEvent,
+    Signals,
+)
 from serve_apps.engine import RecommendationEngine, StoredVectors
 from serve_apps.features import Features
 from serve_apps.guarded import Guarded
+from serve_apps.pipeline.kinds import KINDS
 from serve_apps.pipeline.pipeline import Pipeline
 from serve_apps.pipeline.plugins import Plugins
 from serve_apps.pipeline.settings import PipelineSettings
@@ -68,8 +77,11 @@ def made_events(count: int, chance: random.Random) -> list[CatalogueEvent]:
     return made
 
 
-def somebody(events: Sequence[CatalogueEvent], chance: random.Random) -> RecommendationRequest:
+def somebody(
+    events: Sequence[CatalogueEvent], chance: random.Random, kind: RecommendationKind = "ai_personalized"
+) -> RecommendationRequest:
     return RecommendationRequest(
+        kind=kind,
         user_id=f"u{chance.randrange(10**9)}",
         limit=60,
         interests=tuple(chance.sample(TOPICS, 4)),
@@ -80,11 +92,17 @@ def somebody(events: Sequence[CatalogueEvent], chance: random.Random) -> Recomme
     )
 
 
-def cost(engine: RecommendationEngine, events: Sequence[CatalogueEvent], size: int, chance: random.Random) -> float:
+def cost(
+    engine: RecommendationEngine,
+    events: Sequence[CatalogueEvent],
+    size: int,
+    chance: random.Random,
+    kind: RecommendationKind = "ai_personalized",
+) -> float:
     """Median CPU milliseconds a request in batches of `size`."""
     spent = []
     for _ in range(ROUNDS):
-        requests = [somebody(events, chance) for _ in range(size)]
+        requests = [somebody(events, chance, kind) for _ in range(size)]
         started = time.process_time()
         engine.answer(requests)
         spent.append((time.process_time() - started) * 1000 / size)
@@ -121,6 +139,7 @@ def main(events: Annotated[int, typer.Option(help="Live events.")] = 100_000) ->
         "whole_catalogue_cpu_s": round(built, 2),
     }
     result["request_cpu_ms"] = {f"batch_{size}": cost(engine, known, size, chance) for size in (1, 4, 16)}
+    result["kind_cpu_ms"] = {kind: cost(engine, known, 4, chance, kind) for kind in KINDS if KINDS[kind].source}
     started = time.process_time()
     for number in range(20):
         engine.use_changes([msgspec.structs.replace(known[number], title=f"another title {number}")])

@@ -1,4 +1,4 @@
-"""Which events may lie within a distance of a place, by the grid of cells. Pure; used by the geographic source.
+"""Which events may lie within a distance of a place, by the grid of cells. Pure; used by the pipeline.
 
 Exact in one direction: no event within the distance is missing, on the date line and at the poles as elsewhere. Some
 that are a little further come too; their distances tell.

@@ -26,6 +26,7 @@ from serve_apps.geography import distances_km
 from serve_apps.guarded import PluginFailed
 from serve_apps.pipeline.columns import NO_ROWS, Columns, Flags, Floats, Rows
 from serve_apps.pipeline.kinds import KIND_QUOTA, KINDS, Kind
+from serve_apps.pipeline.neighbourhood import rows_around
 from serve_apps.pipeline.plugins import Brought, Plugins
 from serve_apps.pipeline.post_ranking import adjusted, arranged
 from serve_apps.pipeline.rankers import DeepRanker, LinearRanker
@@ -340,6 +341,9 @@ def _allowed(columns: Columns, open_rows: Flags, request: RecommendationRequest)
     if codes:
         allowed &= ~np.isin(columns.organizer, codes)
     if request.radius_km is not None and request.coordinates is not None:
-        distances = distances_km(request.coordinates, columns.longitude, columns.latitude)
-        allowed &= ~(distances > request.radius_km)
+        rows = rows_around(columns, request.coordinates, request.radius_km)
+        distances = distances_km(request.coordinates, columns.longitude[rows], columns.latitude[rows])
+        is_far = np.isfinite(columns.longitude)
+        is_far[rows[distances <= request.radius_km]] = False
+        allowed &= ~is_far
     return allowed

@@ -5,6 +5,7 @@ the least: friends who go, something liked before that it is like, an interest i
 go, that it is new.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final
@@ -27,23 +28,30 @@ def reasons(look: Looking, row: int, sources: Collection[str]) -> tuple[str, ...
 
 
 def _all(look: Looking, row: int, sources: Collection[str]) -> Iterator[str]:
-    request, columns, event = look.request, look.columns, look.columns.events[row]
-    kilometres = _distance(request, event)
-    is_near = kilometres is not None and kilometres <= _NEAR_KM
-    trends = "It is trending near you." if is_near else "Many people are talking about it."
-    is_trending = request.kind == "trending" and "trending" in sources
-    if is_trending:
-        yield trends
-    if kilometres is not None and request.kind == "nearby" and "geographic" in sources:
-        yield _how_near(kilometres)
-        is_near = False  # said already
-    for one in (_friends(request, event), _liked(look.taste, columns, row, sources), _interest(request, event)):
-        if one is not None:
+    first = _asked_for(look, row, sources)
+    if first is not None:
+        yield first
+    for one in _others(look, row, sources):
+        if one is not None and one != first:
             yield one
-    if kilometres is not None and is_near:
-        yield _how_near(kilometres)
-    if not is_trending and columns.trend[row] >= _TRENDS:
-        yield trends
+
+
+def _asked_for(look: Looking, row: int, sources: Collection[str]) -> str | None:
+    if look.request.kind == "trending" and "trending" in sources:
+        return _trends(look, row)
+    if look.request.kind == "nearby" and "geographic" in sources:
+        return _near(look, row, math.inf)
+    return None  # where friends go is said first anyway
+
+
+def _others(look: Looking, row: int, sources: Collection[str]) -> Iterator[str | None]:
+    event = look.columns.events[row]
+    yield _friends(look.request, event)
+    yield _liked(look.taste, look.columns, row, sources)
+    yield _interest(look.request, event)
+    yield _near(look, row, _NEAR_KM)
+    if look.columns.trend[row] >= _TRENDS:
+        yield _trends(look, row)
     if event.published_ms > 0 and look.now_ms - event.published_ms < FRESH_MS:
         yield "It is new."
 
@@ -74,11 +82,16 @@ def _interest(request: RecommendationRequest, event: CatalogueEvent) -> str | No
     return None if match is None else f"You are interested in {match}."
 
 
-def _distance(request: RecommendationRequest, event: CatalogueEvent) -> float | None:
-    if request.coordinates is None or event.coordinates is None:
+def _near(look: Looking, row: int, most: float) -> str | None:
+    here, there = look.request.coordinates, look.columns.events[row].coordinates
+    if here is None or there is None:
         return None
-    return distance_km(request.coordinates, event.coordinates)
-
-
-def _how_near(kilometres: float) -> str:
+    kilometres = distance_km(here, there)
+    if kilometres > most:
+        return None
     return "It is round the corner." if kilometres < 1 else f"It is {kilometres:.0f} km away."
+
+
+def _trends(look: Looking, row: int) -> str:
+    is_far = _near(look, row, _NEAR_KM) is None
+    return "Many people are talking about it." if is_far else "It is trending near you."
