@@ -30,7 +30,8 @@ WHOLE_SECONDS: Final = 600.0
 REFUSED_SECONDS: Final = 30.0
 """How long a refused version is left alone while the pointer still names it."""
 _REFRESH_SHARE: Final = 10
-"""Reading and embedding the catalogue may take at most one part in this many of the time."""
+"""Reading and embedding the whole catalogue, and reading the signals, may take at most one part each in this many of
+the time. What changed is looked at in between whatever that cost: a new event does not wait for it."""
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class ModelWatch:
         self._opening = asyncio.Lock()
         self._cursor_ms: int | None = None
         self._read_whole_at = 0.0
+        self._rest_until = 0.0
         self.failure: BaseException | None = None
 
     def start(self) -> None:
@@ -105,11 +107,11 @@ class ModelWatch:
 
     async def look_at_catalogue(self) -> float:
         """Take over what is new among the live events; returns the seconds of work that it took."""
-        started = self._clock.monotonic()
+        started, began_ms = self._clock.monotonic(), self._clock.now_ms()
         try:
             catalogue = await self._opened()
             changes = await self._changes(catalogue)
-            events = None if changes is not None else await catalogue.live_events(self._clock.now_ms())
+            events = None if changes is not None else await catalogue.live_events(began_ms)
         except FlowError as error:
             if self._catalogue_problem is None:
                 _log.warning("the catalogue cannot be read; the last one stays: %s", error.message)
@@ -123,7 +125,10 @@ class ModelWatch:
             self._cursor_ms = changes.cursor_ms
             return read + worked
         assert events is not None
-        return read + await self._in_thread(lambda: self._timed(lambda: self._engine.use_events(events)))
+        worked = read + await self._in_thread(lambda: self._timed(lambda: self._engine.use_events(events)))
+        self._cursor_ms, self._read_whole_at = began_ms, started + WHOLE_SECONDS
+        self._rest_until = self._clock.monotonic() + worked * (_REFRESH_SHARE - 1)
+        return worked
 
     async def look_at_signals(self) -> float:
         """Take over what people did; returns the seconds of work that it took."""
@@ -145,11 +150,10 @@ class ModelWatch:
         """None when everything is to be read: at first, now and then, and where changes cannot be told."""
         now = self._clock.monotonic()
         changes = None
-        if self._cursor_ms is not None and now < self._read_whole_at:
+        if self._cursor_ms is not None and now < max(self._read_whole_at, self._rest_until):
             changes = await catalogue.changes(self._cursor_ms)
-        if changes is None:
-            self._cursor_ms = self._clock.now_ms()
-            self._read_whole_at = now + WHOLE_SECONDS
+            if changes is None and now < self._rest_until:
+                return CatalogueChanges(events=(), cursor_ms=self._cursor_ms)
         return changes
 
     def _timed(self, work: Callable[[], None]) -> float:
@@ -195,8 +199,8 @@ class ModelWatch:
 
     async def _follow_catalogue(self) -> None:
         while True:
-            worked = await self.look_at_catalogue()
-            await asyncio.sleep(max(self.periods.catalogue, worked * (_REFRESH_SHARE - 1)))
+            await self.look_at_catalogue()
+            await asyncio.sleep(self.periods.catalogue)
 
     async def _follow_signals(self) -> None:
         while True:

@@ -27,6 +27,8 @@ class World:
         self.changed: list[CatalogueEvent] | None = None
         self.signal = Signals()
         self.events: list[CatalogueEvent] | None = [event("a")]
+        self.reading_takes = 0.0
+        self.readings = 0
         self.loads: list[str] = []
         self.watch = ModelWatch(
             self.engine, self.registry, self._load, self._open_catalogue, self.clock, Periods(0.001, 0.001, 0.001)
@@ -49,6 +51,8 @@ class World:
     async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
         if self.events is None:
             raise FlowError(UNAVAILABLE, "the database went away")
+        self.readings += 1
+        self.clock.advance(self.reading_takes)
         return self.events
 
     async def changes(self, since_ms: int) -> CatalogueChanges | None:
@@ -163,6 +167,17 @@ async def test_a_catalogue_that_is_away_at_first_and_later(world: World) -> None
     assert world.engine.statistics()["liveEvents"] == 1
 
 
+async def test_a_whole_reading_that_fails_is_tried_again_at_the_next_look(world: World) -> None:
+    events, world.changed = world.events, [event("b")]
+    world.watch._catalogue = world
+    world.events = None
+    await world.watch.look_at_catalogue()
+    assert world.watch.statistics()["catalogueProblem"] == "the database went away"
+    world.events = events
+    await world.watch.look_at_catalogue()
+    assert world.engine.statistics()["liveEvents"] == 1
+
+
 async def test_waiting_for_a_model_to_load_is_no_cost_of_the_catalogue(world: World) -> None:
     """A refresh is spaced by what it costs; the load before it in the thread must not space it."""
     world.registry.promote(world.publish())
@@ -214,6 +229,27 @@ async def test_between_two_whole_readings_only_what_changed_is_read(world: World
     world.clock.advance(WHOLE_SECONDS)
     await world.watch.look_at_catalogue()
     assert world.engine.statistics()["liveEvents"] == 3
+
+
+async def test_what_is_published_after_a_long_reading_does_not_wait_for_what_the_reading_cost(world: World) -> None:
+    world.reading_takes, world.changed = 60.0, [event("b")]
+    world.watch.start()
+    async with asyncio.timeout(10):
+        while world.engine.statistics()["liveEvents"] < 2:  # noqa: ASYNC110 - nothing to wait on but the loop itself
+            await asyncio.sleep(0)
+    assert world.readings == 1
+
+
+async def test_where_changes_cannot_be_told_whole_readings_are_spaced_by_their_cost(world: World) -> None:
+    world.reading_takes = 10.0
+    await world.watch.look_at_catalogue()
+    world.events = [event("a"), event("b")]
+    for _ in range(3):
+        await world.watch.look_at_catalogue()
+    assert (world.readings, world.engine.statistics()["liveEvents"]) == (1, 1)
+    world.clock.advance(91)
+    await world.watch.look_at_catalogue()
+    assert (world.readings, world.engine.statistics()["liveEvents"]) == (2, 2)
 
 
 async def test_what_people_do_is_taken_over_and_its_absence_survived(world: World) -> None:
