@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import FlowError
 from cluster.kernel.tasks import TaskOwner
-from serve_apps.contracts import Catalogue, CatalogueChanges
+from serve_apps.contracts import Catalogue, CatalogueChanges, CatalogueEvent
 from serve_apps.engine import LoadedModel, RecommendationEngine
 from serve_apps.pipeline.rankers import DeepRanker
 from serve_apps.registry import ModelRegistry, Pointer
@@ -107,27 +107,16 @@ class ModelWatch:
 
     async def look_at_catalogue(self) -> float:
         """Take over what is new among the live events; returns the seconds of work that it took."""
-        started, began_ms = self._clock.monotonic(), self._clock.now_ms()
         try:
             catalogue = await self._opened()
             changes = await self._changes(catalogue)
-            events = None if changes is not None else await catalogue.live_events(began_ms)
+            worked = await (self._take_over_everything(catalogue) if changes is None else self._take_over(changes))
         except FlowError as error:
             if self._catalogue_problem is None:
                 _log.warning("the catalogue cannot be read; the last one stays: %s", error.message)
             self._catalogue_problem = error.message
             return 0.0
         self._catalogue_problem = None
-        read = self._clock.monotonic() - started
-        # Without the time in between: the thread may be loading a model, which is no cost of the catalogue's.
-        if changes is not None:
-            worked = await self._in_thread(lambda: self._timed(lambda: self._engine.use_changes(changes.events)))
-            self._cursor_ms = changes.cursor_ms
-            return read + worked
-        assert events is not None
-        worked = read + await self._in_thread(lambda: self._timed(lambda: self._engine.use_events(events)))
-        self._cursor_ms, self._read_whole_at = began_ms, started + WHOLE_SECONDS
-        self._rest_until = self._clock.monotonic() + worked * (_REFRESH_SHARE - 1)
         return worked
 
     async def look_at_signals(self) -> float:
@@ -155,6 +144,41 @@ class ModelWatch:
             if changes is None and now < self._rest_until:
                 return CatalogueChanges(events=(), cursor_ms=self._cursor_ms)
         return changes
+
+    async def _take_over(self, changes: CatalogueChanges) -> float:
+        worked = await self._in_thread(lambda: self._timed(lambda: self._engine.use_changes(changes.events)))
+        self._cursor_ms = changes.cursor_ms
+        return worked
+
+    async def _take_over_everything(self, catalogue: Catalogue) -> float:
+        """What was published since the reading began is put back at once: the reading may have passed its place."""
+        started, began_ms = self._clock.monotonic(), self._clock.now_ms()
+        events = await self._read_everything(catalogue, began_ms)
+        since = await catalogue.changes(began_ms)
+        read = self._clock.monotonic() - started
+
+        def use() -> None:
+            self._engine.use_events(events)
+            self._engine.use_changes(() if since is None else since.events)
+
+        # Without the time in between: the thread may be loading a model, which is no cost of the catalogue's.
+        worked = read + await self._in_thread(lambda: self._timed(use))
+        self._cursor_ms, self._read_whole_at = began_ms, started + WHOLE_SECONDS
+        self._rest_until = self._clock.monotonic() + worked * (_REFRESH_SHARE - 1)
+        return worked
+
+    async def _read_everything(self, catalogue: Catalogue, now_ms: int) -> list[CatalogueEvent]:
+        """Every live event; what changes meanwhile is taken over as ever."""
+        reading = asyncio.ensure_future(catalogue.live_events(now_ms))
+        try:
+            while not (await asyncio.wait((reading,), timeout=self.periods.catalogue))[0]:
+                changes = None if self._cursor_ms is None else await catalogue.changes(self._cursor_ms)
+                if changes is not None:
+                    await self._take_over(changes)
+            return reading.result()
+        finally:
+            reading.cancel()
+            _ = await asyncio.gather(reading, return_exceptions=True)
 
     def _timed(self, work: Callable[[], None]) -> float:
         started = self._clock.monotonic()

@@ -29,6 +29,8 @@ class World:
         self.events: list[CatalogueEvent] | None = [event("a")]
         self.reading_takes = 0.0
         self.readings = 0
+        self.may_end = asyncio.Event()
+        self.may_end.set()
         self.loads: list[str] = []
         self.watch = ModelWatch(
             self.engine, self.registry, self._load, self._open_catalogue, self.clock, Periods(0.001, 0.001, 0.001)
@@ -53,7 +55,9 @@ class World:
             raise FlowError(UNAVAILABLE, "the database went away")
         self.readings += 1
         self.clock.advance(self.reading_takes)
-        return self.events
+        found = list(self.events)
+        await self.may_end.wait()
+        return found
 
     async def changes(self, since_ms: int) -> CatalogueChanges | None:
         if self.changed is None:
@@ -175,7 +179,7 @@ async def test_a_whole_reading_that_fails_is_tried_again_at_the_next_look(world:
     assert world.watch.statistics()["catalogueProblem"] == "the database went away"
     world.events = events
     await world.watch.look_at_catalogue()
-    assert world.engine.statistics()["liveEvents"] == 1
+    assert (world.readings, world.engine.statistics()["liveEvents"]) == (1, 2)
 
 
 async def test_waiting_for_a_model_to_load_is_no_cost_of_the_catalogue(world: World) -> None:
@@ -238,6 +242,32 @@ async def test_what_is_published_after_a_long_reading_does_not_wait_for_what_the
         while world.engine.statistics()["liveEvents"] < 2:  # noqa: ASYNC110 - nothing to wait on but the loop itself
             await asyncio.sleep(0)
     assert world.readings == 1
+
+
+async def test_what_is_published_during_a_whole_reading_is_taken_over_and_stays(world: World) -> None:
+    await world.watch.look_at_catalogue()
+    world.clock.advance(WHOLE_SECONDS)
+    world.may_end.clear()
+    looking = asyncio.ensure_future(world.watch.look_at_catalogue())
+    async with asyncio.timeout(10):
+        while world.readings < 2:  # noqa: ASYNC110 - nothing to wait on but the loop itself
+            await asyncio.sleep(0)
+        world.changed = [event("b")]
+        while world.engine.statistics()["liveEvents"] < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    world.may_end.set()
+    await looking
+    assert world.engine.statistics()["liveEvents"] == 2, "the reading had begun before it was there"
+
+
+async def test_a_whole_reading_ends_with_its_watch(world: World) -> None:
+    world.may_end.clear()
+    world.watch.start()
+    async with asyncio.timeout(10):
+        while world.readings == 0:  # noqa: ASYNC110 - nothing to wait on but the loop itself
+            await asyncio.sleep(0)
+        await world.watch.stop()
+    assert world.watch.failure is None
 
 
 async def test_where_changes_cannot_be_told_whole_readings_are_spaced_by_their_cost(world: World) -> None:
