@@ -2,10 +2,10 @@
 
 Owned by a replica. Three loops, started by `start`, run until `stop`: one looks at the pointer and loads what it names
 in a thread of its own, one follows the catalogue, one what people do. The catalogue is read whole at first and now and
-then, which finds what was deleted, and in between only what changed. A version that cannot be loaded is refused, told
-in `statistics` and not tried again for a while; what answered before goes on answering. When nothing answers yet, the
-version before the live one is tried instead. A loop that ends is a bug: `failure` tells it, and the replica reports
-itself sick.
+then, which finds what was deleted, and meanwhile and in between only what changed. A version that cannot be loaded is
+refused, told in `statistics` and not tried again for a while; what answered before goes on answering. When nothing
+answers yet, the version before the live one is tried instead. A loop that ends is a bug: `failure` tells it, and the
+replica reports itself sick.
 """
 
 import asyncio
