@@ -13,7 +13,7 @@ Vectors = npt.NDArray[np.float32]
 
 _BLOCK: Final = 8_192
 _LANES: Final = 64
-"""Scores are looked at in this many parts: the k best lie in the k columns whose own best is highest."""
+"""Scores are looked at in this many parts: the k best are no worse than the k-th best of the columns' own best."""
 
 
 def scores_of(looks: Vectors, vectors: Vectors) -> Vectors:
@@ -41,11 +41,9 @@ def best_rows(scores: Vectors, limit: int) -> npt.NDArray[np.int64]:
     if columns > 4 * limit:
         lanes = scores[: columns * _LANES].reshape(_LANES, columns)
         tops = np.nan_to_num(np.fmax.reduce(lanes, axis=0), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-        # Ties at the threshold take part too, so that they can fall in the order of the rows.
-        threshold = np.partition(tops, columns - limit)[columns - limit]
-        chosen = np.flatnonzero(tops >= threshold)
-        rows = (chosen[np.newaxis, :] + np.arange(_LANES)[:, np.newaxis] * columns).ravel()
-        rows = np.concatenate((rows, np.arange(columns * _LANES, size)))
+        # So many columns have something as good as this, so nothing worse is among the best. Ties take part, so that
+        # they can fall in the order of the rows.
+        rows = np.flatnonzero(scores >= np.partition(tops, columns - limit)[columns - limit])
     else:
         rows = np.arange(size)
     values = scores[rows]

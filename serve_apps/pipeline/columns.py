@@ -35,7 +35,7 @@ NO_ROWS: Final = np.zeros(0, np.int64)
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Row i of every column is `events[i]`. Unknown places are NaN; `capacity` is -1 where there is no limit. `newest`
-    are the rows published last, closed ones among them."""
+    are the rows published last, newest first, closed ones among them."""
 
     events: tuple[CatalogueEvent, ...]
     row_of: dict[str, int]
@@ -188,10 +188,9 @@ def grown(before: npt.NDArray[Any], more: Any) -> npt.NDArray[Any]:
 
 
 def _newest(rows: Rows, published_ms: Millis) -> Rows:
-    if rows.size <= MOST_NEWEST:
-        return rows
-    places = np.argpartition(published_ms[rows], rows.size - MOST_NEWEST)[rows.size - MOST_NEWEST :]
-    return np.sort(rows[places])
+    if rows.size > MOST_NEWEST:
+        rows = rows[np.argpartition(published_ms[rows], rows.size - MOST_NEWEST)[rows.size - MOST_NEWEST :]]
+    return rows[np.lexsort((rows, -published_ms[rows]))]
 
 
 def _posted(postings: Postings, topics: Buckets, first: int) -> Postings:

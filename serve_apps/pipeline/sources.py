@@ -61,10 +61,9 @@ def content(look: Looking, limit: int) -> Retrieved:
     if not found:
         return NOTHING
     total = max(1, len(look.columns))
-    scores = np.zeros(len(look.columns), np.float32)
-    for rows in found:
-        scores[rows] += math.log1p(total / rows.size)
-    return _best(scores, look.allowed & (scores > 0.0), limit)
+    rarity = [math.log1p(total / rows.size) for rows in found]
+    scores = np.bincount(np.concatenate(found), np.repeat(rarity, [rows.size for rows in found]), len(look.columns))
+    return _best(scores.astype(np.float32), look.allowed & (scores > 0.0), limit)
 
 
 def fresh(look: Looking, limit: int) -> Retrieved:
@@ -81,20 +80,19 @@ def fresh(look: Looking, limit: int) -> Retrieved:
         near = np.nan_to_num(1.0 / (1.0 + distances / _CLOSE_KM))
     is_told = look.taste.topics.size > 0 or look.taste.past_topics.size > 0
     wanted = suits > 0.0 if is_told else near >= 1.0 / (1.0 + NEARBY_KM / _CLOSE_KM)
-    rows, scores = rows[wanted], (suits + near)[wanted].astype(np.float32)
-    return _ordered(rows, scores, -columns.published_ms[rows], limit)
+    return _first(rows[wanted], (suits + near)[wanted].astype(np.float32), limit)
 
 
-def _suiting(look: Looking, rows: Rows) -> npt.NDArray[np.float64]:
+def _suiting(look: Looking, rows: Rows) -> Floats:
     """0 to 2: the share of the interests that each has, and the weight of its topics in the past."""
-    weights = np.zeros(BUCKETS)
+    weights = np.zeros(BUCKETS, np.float32)
     total = max(1, len(look.columns))
     rarity = {topic: math.log1p(total / (1 + _posted(look.columns, topic))) for topic in look.taste.topics.tolist()}
     whole = max(sum(rarity.values()), 1e-9)
     for topic, weight in rarity.items():
         weights[topic] = weight / whole
     weights[look.taste.past_topics] += look.taste.past_weights / max(1, look.taste.past_topics.size)
-    suiting: npt.NDArray[np.float64] = weights[look.columns.topics[rows]].sum(axis=1)
+    suiting: Floats = weights[look.columns.topics[rows]].sum(axis=1)
     return suiting
 
 
@@ -146,8 +144,7 @@ def upcoming(look: Looking, limit: int) -> Retrieved:
     rows = np.flatnonzero(look.allowed)
     until_start = (look.columns.start_ms[rows] - look.now_ms) / 3_600_000.0
     scores = np.where(until_start >= 0.0, -until_start, -1e9 + until_start).astype(np.float32)
-    places = best_rows(scores, limit)
-    return Retrieved(rows[places], scores[places])
+    return _first(rows, scores, limit)
 
 
 Source = Callable[[Looking, int], Retrieved]
@@ -180,6 +177,12 @@ def _best(scores: Floats, allowed: Flags, limit: int) -> Retrieved:
     open_scores = np.where(allowed, scores, np.float32(-np.inf))
     rows = best_rows(open_scores, limit)
     return Retrieved(rows, open_scores[rows])
+
+
+def _first(rows: Rows, scores: Floats, limit: int) -> Retrieved:
+    """By score, most first; equals stay in their order."""
+    places = best_rows(scores, limit)
+    return Retrieved(rows[places], scores[places])
 
 
 def _ordered(rows: Rows, scores: Floats, then: npt.NDArray[np.int64], limit: int) -> Retrieved:
