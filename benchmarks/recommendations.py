@@ -197,15 +197,15 @@ class Clients:
         return [took for took, _ in await asyncio.gather(*asking)]
 
     async def closed_loop(self, user_ids: Sequence[str], seconds: float) -> float:
-        """Answers of the whole pipeline a second with many waiting at once."""
+        """Answers of the whole pipeline a second with many waiting at once; for as long as there are people to ask."""
         until = time.perf_counter() + seconds
         users = iter(user_ids)
         good = 0
 
         async def client() -> None:
             nonlocal good
-            while time.perf_counter() < until:
-                _, answer = await self.ask(next(users))
+            while time.perf_counter() < until and (user_id := next(users, None)) is not None:
+                _, answer = await self.ask(user_id)
                 good += not answer["fallback"]
 
         started = time.perf_counter()
