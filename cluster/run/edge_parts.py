@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from cluster.kernel.clock import SystemClock
+from cluster.kernel.collector import QuietCollector
+from cluster.kernel.tasks import TaskOwner
 from cluster.placement.membership import take, withdraw
 from cluster.run import edge_wiring, wiring
 from cluster.run.process import ProcessPlan
@@ -18,7 +20,7 @@ from storage.open import Storage
 
 _log = logging.getLogger("flow.edge")
 
-_COLLECT_AT: Final = (5_000, 10, 4)
+_COLLECT_AT: Final = 5_000
 """A crowd on its way in has some thousand objects in use; the usual 700 looks at each of them again and again."""
 
 
@@ -58,10 +60,10 @@ class EdgeParts:
             withdraw, storage.view_store, member.name, self._clock, incarnation=member.incarnation
         )
         self._edge = edge
-        # What is here by now stays: full collections, which come as sockets do, need not look at it again.
         _ = gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_COLLECT_AT)
+        collector = TaskOwner("edge collector", limit=1)
+        opened.push_async_callback(collector.stop)
+        _ = collector.start("collector", QuietCollector(self._clock, young=_COLLECT_AT).run())
         _log.info("serves port %d of %s", port, plan.settings.host)
         return True
 

@@ -60,6 +60,25 @@ def test_young_cycles_are_collected_as_ever(collector: QuietCollector) -> None:
     assert seen() is None
 
 
+def test_rubbish_of_a_turn_is_not_put_out_of_sight(collector: QuietCollector) -> None:
+    gc.disable()
+    try:
+        kept, seen = pair()
+        del kept
+        collector.turn()
+    finally:
+        gc.enable()
+    assert seen() is None
+
+
+def test_young_collections_may_wait_for_more(clock: ManualClock) -> None:
+    collector = QuietCollector(clock, young=12_345)
+    try:
+        assert gc.get_threshold()[0] == 12_345
+    finally:
+        collector.stop()
+
+
 def test_stopping_gives_everything_back(clock: ManualClock) -> None:
     before = gc.get_threshold()
     collector = QuietCollector(clock)
