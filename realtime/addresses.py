@@ -6,12 +6,19 @@ from aiohttp import web
 
 
 def remote_address(request: web.Request, trusted_proxies: int) -> str:
-    """The client's address: the socket's peer, or what the outermost proxy of one's own saw."""
+    """`client_address` of a request."""
+    return client_address(
+        request.remote or "", ",".join(request.headers.getall("X-Forwarded-For", [])), trusted_proxies
+    )
+
+
+def client_address(peer: str, forwarded_for: str, trusted_proxies: int) -> str:
+    """The client's address: the connection's peer, or what the outermost proxy of one's own saw."""
     if trusted_proxies > 0:
-        forwarded = [part.strip() for part in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
+        forwarded = [part.strip() for part in forwarded_for.split(",")]
         if len(forwarded) >= trusted_proxies and forwarded[-trusted_proxies]:
             return forwarded[-trusted_proxies]
-    return request.remote or ""
+    return peer
 
 
 def address_block(address: str) -> str:

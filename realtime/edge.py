@@ -28,7 +28,7 @@ from cluster.link.port import LinkLimits
 from cluster.placement.membership import ViewStore
 from cluster.placement.view import View
 from cluster.placement.watcher import ViewWatcher
-from realtime.addresses import remote_address
+from realtime.addresses import client_address
 from realtime.admission import Admission
 from realtime.application import EdgeApplication
 from realtime.auth import TokenService, TokenSettings
@@ -136,7 +136,7 @@ class Edge:
             keepalive_timeout=_KEEPALIVE_S,
             tcp_keepalive=False,  # pings find dead sockets sooner, and the timeout above other connections
         )
-        self._public: web.TCPSite | None = None
+        self._public: web.BaseSite | None = None
         self.private_port = 0
 
     def _serve_sockets(self, storage: Storage) -> None:
@@ -217,8 +217,8 @@ class Edge:
         _, self.private_port = await self._listen(private_host, 0)
         return bound
 
-    async def _listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[web.TCPSite, int]:
-        site = web.TCPSite(self._runner, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None)
+    async def _listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[web.BaseSite, int]:
+        site = self._engine.site(self._runner, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None)
         before = len(self._runner.addresses)
         try:
             await site.start()
@@ -333,5 +333,5 @@ class _Door:
         self._trusted_proxies = trusted_proxies
         self.wait_s = shedding.wait_s
 
-    def address(self, request: web.Request) -> str:
-        return remote_address(request, self._trusted_proxies)
+    def address(self, peer: str, forwarded_for: str) -> str:
+        return client_address(peer, forwarded_for, self._trusted_proxies)

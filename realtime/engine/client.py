@@ -8,6 +8,7 @@ runs in a task of its own; nothing else here does.
 import asyncio
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INTERNAL, OVERLOADED, PROTOCOL_ERROR, STALE, FlowError
@@ -105,35 +106,45 @@ class SocketIoClient:
         self._connections[namespace] = connection
         self._watch_idle()
         handshake = ConnectHandshake(packet.data, self._session.peer)
+        self._runtime.counters.admissions += 1
+        self._runtime.pacer.add(partial(self._begin, connection, handshake))
+
+    def _begin(self, connection: NamespaceConnection, handshake: ConnectHandshake) -> None:
+        """Its turn has come."""
+        if connection.phase is Phase.OVER:
+            self._runtime.counters.admissions -= 1
+            return
         try:
             _ = self._runtime.tasks.start("admit", self._admit(connection, handshake))
         except RuntimeError:
-            del self._connections[namespace]
-            self._refuse(namespace, _connect_error(FlowError(OVERLOADED)))
+            self._runtime.counters.admissions -= 1
+            self._turn_away(connection, _connect_error(FlowError(OVERLOADED)))
 
     async def _admit(self, connection: NamespaceConnection, handshake: ConnectHandshake) -> None:
-        counters = self._runtime.counters
-        counters.admissions += 1
-        refusal: FlowError | None = None
+        # What is kept is what the client is told: an error that is kept where it was caught holds this very frame.
+        refusal: dict[str, object] | None = None
         try:
             async with asyncio.timeout(self._runtime.limits.connect_timeout_s):
                 await self._application.connect(connection, handshake)
         except FlowError as error:
-            refusal = error
+            refusal = _connect_error(error)
         except TimeoutError:
-            refusal = FlowError(DEADLINE_EXCEEDED)
+            refusal = _connect_error(FlowError(DEADLINE_EXCEEDED))
         except Exception:
             _logger.exception("the application failed to admit a connection to namespace %s", connection.namespace)
-            refusal = FlowError(INTERNAL)
+            refusal = _connect_error(FlowError(INTERNAL))
         finally:
-            counters.admissions -= 1
+            self._runtime.counters.admissions -= 1
         if refusal is None:
             self._admitted(connection)
         elif connection.phase is not Phase.OVER:
-            connection.phase = Phase.OVER
-            del self._connections[connection.namespace]
-            self._refuse(connection.namespace, _connect_error(refusal))
-            self._watch_idle()
+            self._turn_away(connection, refusal)
+
+    def _turn_away(self, connection: NamespaceConnection, refusal: dict[str, object]) -> None:
+        connection.phase = Phase.OVER
+        del self._connections[connection.namespace]
+        self._refuse(connection.namespace, refusal)
+        self._watch_idle()
 
     def _admitted(self, connection: NamespaceConnection) -> None:
         if connection.phase is Phase.OVER:

@@ -8,6 +8,7 @@ Engine.IO at /engine.io/ echoes every message. It takes any origin, has no state
 import argparse
 import asyncio
 import logging
+import signal
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from realtime.engine.session import Session
 from realtime.engine.wire import Wire
 
 _AUTH_DELAY_S: Final = 0.05
+_SHUTDOWN_S: Final = 2.0
+_CLOSE_TIMEOUT_MS: Final = 1_000
 
 
 class EchoApplication:
@@ -63,23 +66,22 @@ class EchoMessages:
         return
 
 
-def make_app(limits: EngineLimits) -> web.Application:
-    """Call it in the loop that will serve the application."""
+async def serve(host: str, port: int, limits: EngineLimits) -> None:
+    """Serve until the process is told to stop."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also when it is ignored, as a shell has it for what it starts in the background.
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     app = web.Application()
     engine = SocketEngine(EchoApplication(), limits, SystemClock())
     engine.attach(app)
     engine.attach_handler(app, "/engine.io/", EchoMessages)
-    return app
-
-
-async def serve(host: str, port: int, limits: EngineLimits) -> None:
-    """Serve until cancelled."""
-    runner = web.AppRunner(make_app(limits), access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await engine.site(runner, host, port).start()
         logging.getLogger("flow.engine").info("conformance server on http://%s:%d", host, port)
-        await asyncio.Event().wait()
+        _ = await told.wait()
     finally:
         await runner.cleanup()
 
@@ -97,14 +99,12 @@ def main() -> None:
         ping_interval_ms=given.ping_interval,
         ping_timeout_ms=given.ping_timeout,
         connect_timeout_ms=given.connect_timeout,
+        close_timeout_ms=_CLOSE_TIMEOUT_MS,
         max_payload_bytes=given.max_payload,
         cors_allowed_origins=EVERY_ORIGIN,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        asyncio.run(serve(given.host, given.port, limits))
-    except KeyboardInterrupt:
-        return
+    asyncio.run(serve(given.host, given.port, limits))
 
 
 if __name__ == "__main__":

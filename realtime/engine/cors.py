@@ -13,7 +13,7 @@ _PREFLIGHT = {"Access-Control-Allow-Methods": "GET, POST", "Access-Control-Max-A
 def cors_headers(request: web.Request, allowed: frozenset[str]) -> dict[str, str] | None:
     """The headers that the answer needs; None when the page may not connect."""
     origin = request.headers.get("Origin")
-    if origin is None or _is_own(origin, request.host):
+    if origin is None or is_own(origin, request.host):
         return {}
     if "*" in allowed:
         headers = {"Access-Control-Allow-Origin": "*"}
@@ -31,7 +31,12 @@ def cors_headers(request: web.Request, allowed: frozenset[str]) -> dict[str, str
     return headers
 
 
-def _is_own(origin: str, host: str) -> bool:
+def may_connect(origin: str | None, host: str, allowed: frozenset[str]) -> bool:
+    """Whether a websocket may be opened by a page of `origin`, None for whoever is no page."""
+    return origin is None or is_own(origin, host) or "*" in allowed or origin in allowed
+
+
+def is_own(origin: str, host: str) -> bool:
     """Whether the page came from this host. The scheme is left out: a proxy may have ended TLS."""
     try:
         parts = urlsplit(origin)

@@ -6,7 +6,7 @@ is passed to `foreign_session` when there is one. Every refusal is Engine.IO's o
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Final, Protocol
 
@@ -14,11 +14,12 @@ import orjson
 from aiohttp import hdrs, web
 
 from cluster.kernel.errors import PROTOCOL_ERROR, TOO_LARGE
-from realtime.engine.cors import cors_headers
-from realtime.engine.handover import hand_over, websocket_accept
+from realtime.engine.cors import cors_headers, may_connect
+from realtime.engine.handover import accept_key, hand_over, switching, websocket_accept
 from realtime.engine.offset_keeper import keeps_offsets
 from realtime.engine.packets import ProtocolViolation
 from realtime.engine.polling import PollingTransport, decode_payload
+from realtime.engine.request_head import RequestHead, plain_query
 from realtime.engine.runtime import Runtime
 from realtime.engine.session import MessageHandler, Peer, Session
 from realtime.engine.upgrade import UpgradeProbe
@@ -31,8 +32,9 @@ OpenHandler = Callable[[Session], MessageHandler]
 class Door(Protocol):
     """Who may open a session, asked before anything is done for it."""
 
-    def address(self, request: web.Request) -> str:
-        """Whose request it is; a proxy may stand before the server."""
+    def address(self, peer: str, forwarded_for: str) -> str:
+        """Whose request it is: `peer` is the connection's other end, before which proxies may have said for whom they
+        speak (X-Forwarded-For)."""
 
     def wait_s(self) -> float:
         """0.0 lets one session in, else the seconds after which the client may ask again."""
@@ -41,8 +43,8 @@ class Door(Protocol):
 class OpenDoor:
     """Lets everybody in."""
 
-    def address(self, request: web.Request) -> str:
-        return request.remote or ""
+    def address(self, peer: str, forwarded_for: str) -> str:
+        return peer
 
     def wait_s(self) -> float:
         return 0.0
@@ -145,8 +147,10 @@ class Endpoint:
         wait = self._door.wait_s()
         if wait:
             raise Refused(Refusal.FULL, wait)
-        session = Session(self._runtime, self, self._peer(request))
-        session.handler = self._open_handler(session)
+        said = request.headers
+        forwarded = ",".join(said.getall(hdrs.X_FORWARDED_FOR, ()))
+        address = self._door.address(request.remote or "", forwarded)
+        session = self._session(address, request.query_string, said)
         if accept is None:
             polling = PollingTransport(self._runtime, session)
             session.transport = polling
@@ -158,10 +162,34 @@ class Endpoint:
         session.start()
         return response
 
-    def _peer(self, request: web.Request) -> Peer:
-        said, query = request.headers, request.query_string
-        keeper = keeps_offsets(query, said.get(hdrs.USER_AGENT), said.get(hdrs.SEC_WEBSOCKET_EXTENSIONS))
-        return Peer(self._door.address(request), said.get(hdrs.ORIGIN), query, keeper)
+    def _session(self, address: str, query_string: str, said: Mapping[str, str]) -> Session:
+        keeper = keeps_offsets(query_string, said.get("user-agent"), said.get("sec-websocket-extensions"))
+        session = Session(self._runtime, self, Peer(address, said.get("origin"), query_string, keeper))
+        session.handler = self._open_handler(session)
+        return session
+
+    def open_websocket(self, head: RequestHead, transport: asyncio.Transport, early: bytes) -> bool:
+        """Open a session on a connection whose first request has this head, `early` being what follows it.
+
+        False when it may not be, or when it is anything else that is asked for: `handle` says so, or does it.
+        """
+        query, said = plain_query(head.query_string), head.headers
+        if query is None or query.get("transport") != "websocket" or query.get("EIO") != "4" or "sid" in query:
+            return False
+        if not may_connect(said.get("origin"), said.get("host", ""), self._runtime.limits.cors_allowed_origins):
+            return False
+        accept = accept_key(said)
+        if accept is None or self._runtime.is_full or self._door.wait_s():
+            return False
+        peer: tuple[str, int] | None = transport.get_extra_info("peername")
+        address = self._door.address(peer[0] if peer else "", said.get("x-forwarded-for", ""))
+        session = self._session(address, head.query_string, said)
+        session.transport = websocket = WebSocketTransport(self._runtime, session)
+        websocket.attach(transport, switching(accept))
+        session.start()
+        if early:
+            websocket.data_received(early)
+        return True
 
     def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
         accept = websocket_accept(request)

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -17,22 +18,28 @@ from realtime.engine.websocket import WebSocketTransport
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
 
 
 def websocket_accept(request: web.Request) -> str | None:
     """The Sec-WebSocket-Accept for this request, or None when it is not a valid websocket handshake."""
-    headers = request.headers
-    if (
-        request.transport is None
-        or request.method != "GET"
-        or headers.get("Upgrade", "").strip().lower() != "websocket"
-    ):
+    return accept_key(request.headers) if request.transport is not None and request.method == "GET" else None
+
+
+def accept_key(headers: Mapping[str, str]) -> str | None:
+    """The Sec-WebSocket-Accept for a GET with these headers, or None when it is not a valid websocket handshake.
+
+    `headers` are asked for lower-case names.
+    """
+    if headers.get("upgrade", "").strip().lower() != "websocket":
         return None
-    if "upgrade" not in {token.strip() for token in headers.get("Connection", "").lower().split(",")}:
+    if "upgrade" not in {token.strip() for token in headers.get("connection", "").lower().split(",")}:
         return None
-    key = headers.get("Sec-WebSocket-Key", "")
+    key = headers.get("sec-websocket-key", "")
     try:
-        valid = headers.get("Sec-WebSocket-Version") == "13" and len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+        valid = headers.get("sec-websocket-version") == "13" and len(base64.b64decode(key, validate=True)) == _KEY_BYTES
     except (binascii.Error, ValueError):
         return None
     return (
@@ -40,17 +47,18 @@ def websocket_accept(request: web.Request) -> str | None:
     )
 
 
+def switching(accept: str) -> bytes:
+    """The answer that opens a websocket. No extension is accepted: with permessage-deflate a socket would cost ten
+    times the memory and no frame could be shared between sockets."""
+    return _SWITCHING % accept.encode()
+
+
 def hand_over(request: web.Request, websocket: WebSocketTransport, accept: str) -> web.StreamResponse:
     """Give the request's connection to `websocket`. The handler must return the result at once, without an await.
 
-    The handshake's answer leaves with whatever is pushed in this loop turn. No extension is accepted: with
-    permessage-deflate a socket would cost ten times the memory and no frame could be shared between sockets.
+    The handshake's answer leaves with whatever is pushed in this loop turn.
     """
-    head = (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-    early = take_over(request, websocket, head.encode())
+    early = take_over(request, websocket, switching(accept))
     if early:
         asyncio.get_running_loop().call_soon(websocket.data_received, early)
     return HandedOver(status=101)

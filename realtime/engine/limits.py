@@ -25,6 +25,9 @@ class EngineLimits:
     connect_timeout_ms: int = 10_000
     """Time a socket may be without any namespace, an admission may take, and promised attachments may be awaited."""
 
+    request_timeout_ms: int = 20_000
+    """Time a new connection has to send the head of its first request, whatever that is."""
+
     upgrade_timeout_ms: int = 10_000
     """Time between a websocket's opening as an upgrade of a polling session and its `upgrade` packet."""
 
@@ -75,6 +78,10 @@ class EngineLimits:
     @property
     def connect_timeout_s(self) -> float:
         return self.connect_timeout_ms / 1000
+
+    @property
+    def request_timeout_s(self) -> float:
+        return self.request_timeout_ms / 1000
 
     @property
     def upgrade_timeout_s(self) -> float:

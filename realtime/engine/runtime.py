@@ -13,6 +13,7 @@ from cluster.kernel.tasks import TaskOwner
 from realtime.engine.counters import Counters
 from realtime.engine.flusher import Flusher
 from realtime.engine.limits import EngineLimits
+from realtime.engine.pacer import Pacer
 from realtime.engine.ping_wheel import PingWheel, WheelEntry
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ class LingeringTransport(WheelEntry, Protocol):
     def abort(self) -> None: ...
 
 
+class Arriving(WheelEntry, Protocol):
+    """A connection before its first request."""
+
+    def abort(self) -> None: ...
+
+
 class Runtime:
     """`sessions` is every session by id, closing ones included; `lingering` the transports that wait for their end.
 
-    `empty` is set while there is neither.
+    `empty` is set while there is neither. `arriving` are connections that have not said yet what they want.
     """
 
     def __init__(self, limits: EngineLimits, clock: Clock, session_prefix: str) -> None:
@@ -42,12 +49,14 @@ class Runtime:
         self.loop = loop
         self.counters = Counters()
         self.flusher = Flusher(loop)
+        self.pacer = Pacer(loop)
         self.wheel = PingWheel(
             clock, loop, shortest_deadline_s=min(limits.ping_interval_ms, limits.ping_timeout_ms) / 1000
         )
         self.tasks = TaskOwner("realtime.engine", limit=limits.max_sockets)
         self.sessions: dict[str, Session] = {}
         self.lingering: set[LingeringTransport] = set()
+        self.arriving: set[Arriving] = set()
         self.empty = asyncio.Event()
         self.empty.set()
         self.draining = False

@@ -17,6 +17,7 @@ from realtime.engine.client import SocketIoClient
 from realtime.engine.connection import NamespaceConnection
 from realtime.engine.endpoint import Door, Endpoint, ForeignSession, OpenHandler
 from realtime.engine.events import JSON, MSGPACK, OutgoingEvent
+from realtime.engine.front import Front, FrontSite
 from realtime.engine.limits import EngineLimits
 from realtime.engine.packets import Codec
 from realtime.engine.port import Connection, EncodedEvent, EngineApplication
@@ -51,6 +52,7 @@ class SocketEngine:
         self._application = application
         self._foreign_session = foreign_session
         self._door = door
+        self._endpoints: dict[str, Endpoint] = {}
         self.runtime = Runtime(limits, clock, session_prefix)
 
     def attach(self, app: web.Application) -> None:
@@ -62,7 +64,17 @@ class SocketEngine:
     def attach_handler(self, app: web.Application, path: str, open_handler: OpenHandler) -> None:
         """Serve bare Engine.IO at `path`, its messages going to a handler of the caller's."""
         endpoint = Endpoint(self.runtime, open_handler, self._foreign_session, self._door)
+        self._endpoints[path] = endpoint
         app.router.add_route("*", path, endpoint.handle)
+
+    def site(
+        self, runner: web.AppRunner, host: str, port: int, *, backlog: int = 128, reuse_port: bool | None = None
+    ) -> web.BaseSite:
+        """A port of a runner that has been set up with the application. Websockets that are opened there need no HTTP
+        server; all else is the runner's."""
+        assert runner.server is not None, "the runner must be set up"
+        front = Front(self.runtime, self._endpoints, runner.server)
+        return FrontSite(runner, front, host, port, backlog=backlog, reuse_port=reuse_port)
 
     def _socket_io(self, codec: Codec) -> OpenHandler:
         def open_handler(session: Session) -> SocketIoClient:
@@ -93,6 +105,8 @@ class SocketEngine:
             "bytes_unsent": sum(transport.unsent_bytes() for transport in transports),
             "sockets_lingering": len(runtime.lingering),
             "flushes_waiting": len(runtime.flusher),
+            "connections_arriving": len(runtime.arriving),
+            "newcomers_waiting": len(runtime.pacer),
             "timers": len(runtime.wheel),
         }
 
@@ -122,8 +136,8 @@ class SocketEngine:
                 await runtime.empty.wait()
         for session in list(runtime.sessions.values()):
             session.transport.abort()
-        for transport in list(runtime.lingering):
-            transport.abort()
+        for waiting in (*runtime.lingering, *runtime.arriving):
+            waiting.abort()
         await asyncio.sleep(0)
 
     async def _shut_down(self, app: web.Application) -> None:

@@ -210,6 +210,7 @@ class Session:
         self.is_open = False
         self._runtime.counters.closes[reason] += 1
         self._runtime.loop.call_soon(self.handler.closed, reason)
+        del self.handler  # it knows the session, and a cycle would wait for the collector
         if self.probe is not None:
             self.probe.session_ended()
 

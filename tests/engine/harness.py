@@ -131,7 +131,7 @@ async def serve(
     engine.attach_handler(app, "/engine.io/", EchoMessages)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = engine.site(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
     async with aiohttp.ClientSession() as http:

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from aiohttp import web
 
 from cluster.kernel.errors import SETTINGS_INVALID, FlowError
 from realtime.engine.limits import EVERY_ORIGIN, EngineLimits
@@ -165,8 +164,8 @@ class _Door:
     def __init__(self) -> None:
         self.came = 0
 
-    def address(self, request: web.Request) -> str:
-        return request.headers.get("X-Test", "nobody")
+    def address(self, peer: str, forwarded_for: str) -> str:
+        return forwarded_for or "nobody"
 
     def wait_s(self) -> float:
         self.came += 1

@@ -1,0 +1,63 @@
+"""Reads the head of an HTTP request that may open a websocket, and nothing that is out of the ordinary. Pure.
+
+`front` asks it. It takes the plain form of RFC 9112 that clients and proxies write and refuses everything else, which
+is then HTTP's to understand or to answer: what it takes, an HTTP server would have read in the same way.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+MAX_HEAD_BYTES: Final = 16_384
+
+_END: Final = b"\r\n\r\n"
+_REQUEST_LINE: Final = re.compile(r"GET (/[!-\"$->@-~]*)\?([!-\"$-~]*) HTTP/1\.1")
+_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_NAMES: Final = re.compile(rf"{_NAME}(?:\n{_NAME})*")
+_WITH_BODY: Final = frozenset({"content-length", "transfer-encoding", "expect"})
+
+
+class RequestHead(NamedTuple):
+    """A GET without a body. `headers` are by lower-case name, none of which came twice."""
+
+    path: str
+    query_string: str
+    headers: Mapping[str, str]
+
+
+def end_of_head(data: bytes, searched: int) -> int:
+    """Where the body begins, -1 while it is not there; the first `searched` bytes have been looked through before."""
+    at = data.find(_END, max(0, searched - len(_END) + 1))
+    return -1 if at < 0 else at + len(_END)
+
+
+def read_head(data: bytes) -> RequestHead | None:
+    """`data` ends where the head does. None: not of the plain form."""
+    try:
+        line, *fields = data[: -len(_END)].decode("ascii").split("\r\n")
+    except UnicodeDecodeError:
+        return None
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        return None
+    headers: dict[str, str] = {}
+    for field in fields:
+        name, colon, value = field.partition(":")
+        if not colon:
+            return None
+        headers[name.lower()] = value.strip(" ")
+    if len(headers) != len(fields) or not _WITH_BODY.isdisjoint(headers):
+        return None
+    if not "".join(fields).isprintable() or _NAMES.fullmatch("\n".join(headers)) is None:
+        return None
+    return RequestHead(match[1], match[2], headers)
+
+
+def plain_query(query_string: str) -> dict[str, str] | None:
+    """The parameters by name when each is there once and has no escape in its name; None otherwise. Values are as they
+    came."""
+    parts = query_string.split("&")
+    query = {name: value for name, _, value in (part.partition("=") for part in parts)}
+    if len(query) != len(parts) or any("%" in name or "+" in name for name in query):
+        return None
+    return query
