@@ -70,7 +70,7 @@ class NamespaceConnection:
         assert event.packet.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
         wire = event.wire(self._codec)
         if self.phase is Phase.OPEN and self._session.is_open:
-            self._session.transport.push(wire)  # what every delivery does, without two calls on the way
+            self._session.transport.share(wire)  # what every delivery does, without two calls on the way
         else:
             self.send_wire(wire)
 

@@ -64,6 +64,9 @@ class PollingTransport:
             self._clear()
             self.listener.overflowed()
 
+    def share(self, wire: Wire) -> None:
+        self.push(wire)
+
     def flush(self) -> None:
         if self._outbox:
             self._wake()

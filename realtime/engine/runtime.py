@@ -48,7 +48,7 @@ class Runtime:
         self.session_prefix = session_prefix
         self.loop = loop
         self.counters = Counters()
-        self.flusher = Flusher(loop)
+        self.flusher = Flusher(loop, clock)
         self.pacer = Pacer(loop)
         self.wheel = PingWheel(
             clock, loop, shortest_deadline_s=min(limits.ping_interval_ms, limits.ping_timeout_ms) / 1000

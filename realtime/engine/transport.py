@@ -14,6 +14,9 @@ class Transport(Protocol):
     def push(self, wire: Wire) -> None:
         """Send, or keep until the client can take it. Over the outbox limit the listener is told instead."""
 
+    def share(self, wire: Wire) -> None:
+        """As `push`, for what goes to others too: it may leave a few milliseconds later, together with more."""
+
     def unsent_bytes(self) -> int: ...
 
     def close(self, code: int, reason: str, *, linger: bool = False, by_client: bool = False) -> None:

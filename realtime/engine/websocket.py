@@ -1,8 +1,8 @@
 """The websocket transport: frames on a bare asyncio transport, without a task, a stream or a queue of its own.
 
 Given its connection by `handover`, used by a session or an upgrade. Every byte that leaves goes through one queue, so
-what was pushed first arrives first; what is pushed in one loop turn leaves in one write. The outbox is the asyncio
-transport's own buffer, bounded here in bytes.
+what was pushed first arrives first; what is pushed in one loop turn, or shared in one round, leaves in one write. The
+outbox is the asyncio transport's own buffer, bounded here in bytes.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ class WebSocketTransport(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_is_due",
         "_pending",
         "_pending_bytes",
         "_reader",
@@ -45,6 +46,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._closing = False
+        self._is_due = False
 
     def attach(self, transport: asyncio.Transport, head: bytes) -> None:
         """Take the connection over; `head` is the HTTP answer and leaves with the first flush, before any frame."""
@@ -57,9 +59,21 @@ class WebSocketTransport(asyncio.Protocol):
         if not self._closing:
             self._enqueue(wire.frame)
 
+    def share(self, wire: Wire) -> None:
+        if self._closing:
+            return
+        pending, data = self._pending, wire.frame
+        if not pending:
+            self._runtime.flusher.add_to_round(self)
+        pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= _FLUSH_AT_BYTES:
+            self.flush()
+
     def _enqueue(self, data: bytes) -> None:
         pending = self._pending
-        if not pending:
+        if not self._is_due:
+            self._is_due = True
             self._runtime.flusher.add(self)
         pending.append(data)
         self._pending_bytes += len(data)
@@ -67,6 +81,7 @@ class WebSocketTransport(asyncio.Protocol):
             self.flush()
 
     def flush(self) -> None:
+        self._is_due = False
         pending = self._pending
         transport = self._transport
         if not pending or transport is None or transport.is_closing():
