@@ -5,11 +5,9 @@ requests begin in the order they came and that only so many are under way, that 
 gets exactly one, and that nothing of a connection outlives it. What a request means is the namespaces' business.
 """
 
-import asyncio
 import logging
 import traceback
 from collections import Counter
-from functools import partial
 from typing import Any, Final
 
 from actors.messages import DetachConnection, Done
@@ -169,14 +167,13 @@ class EdgeApplication:
         person: Person = connection.state
         try:
             payload = self._accept(connection, person, name, args)
-            task = self._requests.start("request", self._serve(connection, person, _HANDLERS[name], payload, ack))
+            _ = self._requests.start("request", self._serve(connection, person, _HANDLERS[name], payload, ack))
         except FlowError as error:
             self._refuse(ack, error)
         except RuntimeError:
             self._refuse(ack, FlowError(OVERLOADED, retry_after_ms=_RETRY_MS))
         else:
             person.under_way += 1
-            task.add_done_callback(partial(self._ended, person, ack))
 
     def _accept(self, connection: Connection, person: Person, name: str, args: list[Any]) -> Payload:
         services = self._services
@@ -197,18 +194,17 @@ class EdgeApplication:
     ) -> None:
         try:
             answer: Answer = await handler(self._services, connection, person, payload)
+            if ack is not None:
+                ack(success(answer.body))
+            for delivery in answer.backlog:
+                self._services.deliveries.send((connection,), delivery)
         except FlowError as error:
             self._refuse(ack, error)
-            return
-        if ack is not None:
-            ack(success(answer.body))
-        for delivery in answer.backlog:
-            self._services.deliveries.send((connection,), delivery)
-
-    def _ended(self, person: Person, ack: Ack | None, task: "asyncio.Task[Any]") -> None:
-        person.under_way -= 1
-        if not task.cancelled() and task.exception() is not None:
+        except Exception:  # answered here, and told of where the task ends
             self._refuse(ack, FlowError(INTERNAL))
+            raise
+        finally:
+            person.under_way -= 1
 
     def _refuse(self, ack: Ack | None, error: FlowError) -> None:
         self.errors[error.kind.code] += 1

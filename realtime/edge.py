@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -63,9 +63,9 @@ _EXPIRY_INTERVAL_S: Final = 1.0
 _HTTP_SHUTDOWN_S: Final = 2.0
 _KEEPALIVE_S: Final = 75.0
 """How long an HTTP connection may be idle; aiohttp's own is an hour."""
-_BACKLOG: Final = 2_048
+_BACKLOG: Final = 1_024
 """Connections that wait to be accepted. A crowd that comes back at once is larger than aiohttp's 128, and whoever finds
-no place dials again only a second later."""
+no place dials again only a second later. All that wait are accepted in one turn of the loop, so not more."""
 
 _LAST_WORDS_S: Final = 0.5
 """The least time that closed sockets have to read their end."""
@@ -162,9 +162,10 @@ class Edge:
         self._forwarder = Forwarder(
             self.name, lambda: self._watcher.view, HopSigner(self._settings.cluster_secret, self._clock)
         )
+        engine = self._settings.engine
         self._engine = SocketEngine(
             self._application,
-            self._settings.engine,
+            replace(engine, max_sockets=min(engine.max_sockets, self._settings.limits.max_sockets)),
             self._clock,
             session_prefix=session_prefix(self.name),
             foreign_session=self._forwarder,

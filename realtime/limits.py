@@ -38,9 +38,10 @@ DEFAULT_RATES: Final[dict[str, Rate]] = {
 class EdgeLimits:
     """Bounds of one edge process. Zero is not allowed anywhere but in `drain_spread_s`."""
 
-    max_sockets: int = 20_000
+    max_sockets: int = 18_000
+    """Of the engine's bound and this the lesser one holds for both."""
     max_sockets_per_user: int = 20
-    max_sockets_per_address: int = 20_000
+    max_sockets_per_address: int = 18_000
     connections_per_address: Rate = Rate(2_000.0, 20_000)
 
     arrivals: Rate = Rate(3_000.0, 6_000)

@@ -84,7 +84,13 @@ class Router:
             self._counts["overloaded"] += 1
             raise FlowError(OVERLOADED, retry_after_ms=_RETRY_MS)
         command = Command(
-            key=str(key), name=name, user=user_id, connection=connection, body=encode_raw(body), watch=watch
+            key=str(key),
+            name=name,
+            user=user_id,
+            connection=connection,
+            body=encode_raw(body),
+            watch=watch,
+            view=self._links.view.version,
         )
         deadline = self._clock.monotonic() + (self._limits.command_timeout_s if timeout_s is None else timeout_s)
         self._under_way += 1
@@ -181,8 +187,10 @@ class Router:
         left = deadline - self._clock.monotonic()
         if left <= 0:
             raise FlowError(DEADLINE_EXCEEDED)
-        sent = msgspec.structs.replace(command, view=self._links.view.version)
-        reply = link.call(METHOD_COMMAND, sent, left)
+        version = self._links.view.version
+        if command.view != version:
+            command = msgspec.structs.replace(command, view=version)
+        reply = link.call(METHOD_COMMAND, command, left)
         lane.sent(ask, link)
         self._counts["sent"] += 1
         return await reply

@@ -67,6 +67,18 @@ class Refusal(Enum):
     FULL = (503, 4, "The server takes no more connections now")
 
 
+def _body(refusal: Refusal) -> bytes:
+    _, code, message = refusal.value
+    return orjson.dumps({"code": code, "message": message})
+
+
+_FULL_BODY: Final = _body(Refusal.FULL)
+_FULL_HEAD: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: %d\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n"
+)
+
+
 class Refused(Exception):
     def __init__(self, refusal: Refusal, retry_after_s: float = 0.0) -> None:
         super().__init__(refusal.value[2])
@@ -104,9 +116,9 @@ class Endpoint:
 
     def _refusal(self, refusal: Refusal, headers: dict[str, str]) -> web.Response:
         self._runtime.counters.requests_refused += 1
-        status, code, message = refusal.value
-        body = orjson.dumps({"code": code, "message": message})
-        response = web.Response(status=status, body=body, headers=headers, content_type="application/json")
+        response = web.Response(
+            status=refusal.value[0], body=_body(refusal), headers=headers, content_type="application/json"
+        )
         if refusal is Refusal.TOO_LARGE:
             response.force_close()
         return response
@@ -169,9 +181,8 @@ class Endpoint:
         return session
 
     def open_websocket(self, head: RequestHead, transport: asyncio.Transport, early: bytes) -> bool:
-        """Open a session on a connection whose first request has this head, `early` being what follows it.
-
-        False when it may not be, or when it is anything else that is asked for: `handle` says so, or does it.
+        """Open a session on a connection whose first request has this head, `early` being what follows it, or refuse
+        for want of room. False when anything else is asked for, or is wrong with it: `handle` does it, or says so.
         """
         query, said = plain_query(head.query_string), head.headers
         if query is None or query.get("transport") != "websocket" or query.get("EIO") != "4" or "sid" in query:
@@ -179,8 +190,12 @@ class Endpoint:
         if not may_connect(said.get("origin"), said.get("host", ""), self._runtime.limits.cors_allowed_origins):
             return False
         accept = accept_key(said)
-        if accept is None or self._runtime.is_full or self._door.wait_s():
+        if accept is None:
             return False
+        wait = _FULL_RETRY_S if self._runtime.is_full else self._door.wait_s()
+        if wait:
+            self._turn_away_newcomer(transport, wait)
+            return True
         peer: tuple[str, int] | None = transport.get_extra_info("peername")
         address = self._door.address(peer[0] if peer else "", said.get("x-forwarded-for", ""))
         session = self._session(address, head.query_string, said)
@@ -190,6 +205,12 @@ class Endpoint:
         if early:
             websocket.data_received(early)
         return True
+
+    def _turn_away_newcomer(self, transport: asyncio.Transport, wait_s: float) -> None:
+        """As `_refusal` does, and with less: a crowd that is turned away must cost next to nothing."""
+        self._runtime.counters.requests_refused += 1
+        transport.write(_FULL_HEAD % (math.ceil(wait_s), len(_FULL_BODY)) + _FULL_BODY)
+        transport.close()
 
     def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
         accept = websocket_accept(request)

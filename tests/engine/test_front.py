@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 
 import pytest
 
@@ -199,17 +200,18 @@ async def test_no_more_than_the_limit_may_be_on_their_way() -> None:
         await eventually(lambda: served.engine.statistics()["connections_arriving"] == 0)
 
 
-async def test_a_full_engine_answers_as_http() -> None:
+async def test_a_full_engine_answers_as_http_does_and_closes() -> None:
     async with serve(EngineLimits(max_sockets=1)) as served:
-        first, second = await _Raw.dial(served), await _Raw.dial(served)
+        first = await _Raw.dial(served)
         first.writer.write(_request())
         assert (await first.answer()).startswith("HTTP/1.1 101 ")
-        second.close()
         third = await _Raw.dial(served)
         third.writer.write(_request())
         answer = await third.answer()
         assert answer.startswith("HTTP/1.1 503 ")
         assert "Retry-After: 5\r\n" in answer
+        assert json.loads(await third.ended()) == {"code": 4, "message": "The server takes no more connections now"}
+        assert served.engine.statistics()["requests_refused"] == 1
         first.close()
         third.close()
 
