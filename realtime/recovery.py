@@ -28,7 +28,7 @@ from realtime.sockets import Sockets
 from realtime.subscriptions import Subscriptions
 
 _PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-_KEYS_A_TURN: Final = 2_000
+_KEYS_A_TURN: Final = 500
 
 
 class Wanted:
