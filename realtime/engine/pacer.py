@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-_WORKS_A_TURN: Final = 32
+_WORKS_A_TURN: Final = 16
 """One costs up to 0.1 ms, what follows from it included."""
 
 
