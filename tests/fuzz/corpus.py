@@ -20,6 +20,7 @@ class Surface(IntEnum):
     PAYLOADS = 4
     PROBE = 5
     QUERY = 6
+    FRONT = 7
 
 
 JSON_TEXTS: Final = (
@@ -169,6 +170,22 @@ def packet(data: bytes, *, binary: bool = False) -> bytes:
     return bytes([len(piece), 0x80 if binary else 0]) + piece
 
 
+_HEAD: Final = (
+    b"GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_AFTER_HEAD: Final = (b"", frame_bytes(0x81, b"4early"), b"\0" * 40, frame_bytes(0x88, b""))
+_ODD_FIELDS: Final = (
+    b"Host: b",
+    b"Content-Length: 5",
+    b"no colon",
+    b" folded",
+    b"X: \xff",
+    b"Origin: http://b",
+    b"A: " + b"x" * 200,
+)
+
+
 def seeds() -> list[bytes]:
     """In an order that never changes."""
     texts = [packet(text.encode()) for text in JSON_TEXTS]
@@ -188,4 +205,6 @@ def seeds() -> list[bytes]:
         for two in (b"5", b"2probe", b"1")
     ]
     found += [bytes([Surface.QUERY, 0]) + query.encode() for query in QUERIES]
+    found += [bytes([Surface.FRONT, end]) + _HEAD + more for end in (0, 3, 0x20) for more in _AFTER_HEAD]
+    found += [bytes([Surface.FRONT, 0]) + _HEAD[:-2] + field + b"\r\n\r\n" for field in _ODD_FIELDS]
     return found

@@ -21,6 +21,7 @@ from realtime.engine.client import SocketIoClient
 from realtime.engine.conformance import EchoMessages
 from realtime.engine.endpoint import Endpoint, OpenHandler
 from realtime.engine.events import JSON, MSGPACK
+from realtime.engine.front import FirstRequest, Front
 from realtime.engine.limits import EngineLimits
 from realtime.engine.polling import PollingTransport
 from realtime.engine.server import SocketEngine
@@ -33,6 +34,7 @@ from tests.fuzz.transport import MemoryTransport
 
 LIMITS: Final = EngineLimits(
     ping_interval_ms=1_000, ping_timeout_ms=1_000, connect_timeout_ms=500, upgrade_timeout_ms=500, close_timeout_ms=500,
+    request_timeout_ms=500,
     max_payload_bytes=2_000, max_packets_per_payload=20, max_outbox_bytes=20_000, max_events_waiting_for_connect=8,
 )  # fmt: skip
 _CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
@@ -72,6 +74,16 @@ class _Errors(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.found.append(self.format(record))
+
+
+class _Http(asyncio.Protocol):
+    """In the place of the HTTP server."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
 
 
 class Bench:
@@ -134,6 +146,7 @@ class Bench:
             "connections",
             "admissions",
             "sockets_lingering",
+            "connections_arriving",
             "flushes_waiting",
             "timers",
             "bytes_unsent",
@@ -162,6 +175,8 @@ class Bench:
                 await self._run_probe(self._frames(surface, rest), how)
             case Surface.QUERY:
                 await self._run_query(rest, how)
+            case Surface.FRONT:
+                await self._run_front(rest, how)
         await self._settle()
 
     def _frames(self, surface: Surface, rest: bytes) -> bytes:
@@ -197,7 +212,7 @@ class Bench:
         """Longer than any timer of the engine, the neighbour answering its heartbeats."""
         runtime = self.engine.runtime
         for _ in range(6):
-            if len(runtime.sessions) == 1 and not runtime.lingering and not runtime.tasks:
+            if len(runtime.sessions) == 1 and not (runtime.lingering or runtime.tasks or runtime.arriving):
                 return
             self._clock.advance(0.6)
             runtime.wheel.advance()
@@ -247,6 +262,35 @@ class Bench:
         await self._listen_to_neighbour()
         await self._end(session, transport, how)
         session.transport.abort()
+
+    async def _run_front(self, stream: bytes, how: int) -> None:
+        """A connection before anybody knows what it wants. HTTP, when it gets it, gets every byte."""
+        given: list[_Http] = []
+
+        def http() -> _Http:
+            given.append(_Http())
+            return given[-1]
+
+        runtime = self.engine.runtime
+        before = set(runtime.sessions)
+        first = FirstRequest(Front(runtime, {"/engine.io/": self._endpoint}, http))
+        transport = MemoryTransport(self.loop, first)
+        first.connection_made(transport)
+        await self._send(transport, stream, how)
+        await self._listen_to_neighbour()
+        if given and (len(given) > 1 or given[0].heard != stream):
+            raise Wrong("HTTP was not given what the client sent")
+        opened = set(runtime.sessions) - before
+        if given and opened:
+            raise Wrong("a connection was given to HTTP and opened a session")
+        if how & 0x20:
+            transport.end()
+        await self._turn()
+        await self._wait()
+        self.closes["front.http" if given else "front.websocket" if opened else "front.closed"] += 1
+        if not given and not transport.is_closing() and not transport.has_eof:
+            raise Wrong("a connection that is nobody's was never closed")
+        transport.end()
 
     async def _run_query(self, query: bytes, how: int) -> None:
         method = ("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH")[how % 6]
