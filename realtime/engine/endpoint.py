@@ -180,12 +180,17 @@ class Endpoint:
         session.handler = self._open_handler(session)
         return session
 
+    def opens_websocket(self, head: RequestHead) -> bool:
+        """Whether a new session by websocket is asked for, in the plain form."""
+        query = plain_query(head.query_string)
+        return query is not None and query.get("transport") == "websocket" and "sid" not in query
+
     def open_websocket(self, head: RequestHead, transport: asyncio.Transport, early: bytes) -> bool:
-        """Open a session on a connection whose first request has this head, `early` being what follows it, or refuse
-        for want of room. False when anything else is asked for, or is wrong with it: `handle` does it, or says so.
+        """Open the session that `opens_websocket`, `early` being what follows its head, or refuse it for want of room.
+        False when something is wrong with it: `handle` says so.
         """
         query, said = plain_query(head.query_string), head.headers
-        if query is None or query.get("transport") != "websocket" or query.get("EIO") != "4" or "sid" in query:
+        if query is None or query.get("EIO") != "4":
             return False
         if not may_connect(said.get("origin"), said.get("host", ""), self._runtime.limits.cors_allowed_origins):
             return False

@@ -123,8 +123,12 @@ class Front:
         self.runtime.wheel.forget(connection)
 
     def may_open(self, head: RequestHead) -> bool:
-        """Whether to put it in line; whether it may come in is asked when its turn has come."""
-        return head.path in self._endpoints
+        """Whether to put it in line; whether it may come in is asked when its turn has come.
+
+        All else goes on at once: a poll must not be overtaken by the POST that its client sent after it.
+        """
+        endpoint = self._endpoints.get(head.path)
+        return endpoint is not None and endpoint.opens_websocket(head)
 
     def open(self, head: RequestHead, transport: asyncio.Transport, early: bytes) -> bool:
         return self._endpoints[head.path].open_websocket(head, transport, early)

@@ -8,9 +8,9 @@ import pytest
 
 from realtime.engine.client import SocketIoClient
 from realtime.engine.connection import NamespaceConnection
-from realtime.engine.front import FirstRequest
+from realtime.engine.front import FirstRequest, Front
 from realtime.engine.limits import EngineLimits
-from realtime.engine.request_head import MAX_HEAD_BYTES
+from realtime.engine.request_head import MAX_HEAD_BYTES, read_head
 from realtime.engine.session import Session
 from realtime.engine.websocket import WebSocketTransport
 from tests.engine.harness import PATIENCE_S, RawSocket, Served, eventually, frame_bytes, serve
@@ -164,6 +164,18 @@ async def test_http_keeps_its_connection_and_may_still_open_a_websocket_on_it() 
         socket.send("4hello")
         assert await socket.text() == "4hello"
         socket.abort()
+
+
+async def test_a_poll_is_not_put_in_line() -> None:
+    async with serve() as served:
+        poller = served.poller("/engine.io/")
+        await poller.open()
+        front = Front(served.engine.runtime, {"/engine.io/": served.engine._endpoints["/engine.io/"]}, asyncio.Protocol)
+        poll = f"GET /engine.io/?EIO=4&transport=polling&sid={poller.sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        for request, is_in_line in ((poll, False), (_request(), True)):
+            head = read_head(request)
+            assert head is not None
+            assert front.may_open(head) == is_in_line
 
 
 async def test_requests_that_come_in_one_piece_are_all_answered() -> None:
