@@ -3,7 +3,8 @@
 A session is a family of refresh tokens, and its end a mark in storage. Whoever ends one tells a topic that every edge
 watches, so its sockets go at once. A topic may lose what it tells; so an edge also asks storage: of each session that
 comes, and of all it holds once a minute and when a link is new. While storage is away nobody is refused for it, because
-access tokens are short-lived. It promises one question at a time, of at most 500 sessions.
+access tokens are short-lived. It promises one question at a time, of at most 500 sessions, and that no more than 100
+newcomers are answered at once: they go on in one turn of the loop, which others wait for.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ _SETTLE_S: Final = 1.0
 """After a link is new, until the topic is watched on it again."""
 
 _SESSIONS_A_QUESTION: Final = 500
+_NEWCOMERS_A_QUESTION: Final = 100
 _GATHER_S: Final = 0.01
 """How long those who came while a question was asked wait for more of them: a crowd costs few questions, and one who
 comes alone waits for nothing."""
@@ -69,7 +71,7 @@ class _Question:
 
     @property
     def is_full(self) -> bool:
-        return len(self.sessions) >= _SESSIONS_A_QUESTION
+        return len(self.sessions) >= _NEWCOMERS_A_QUESTION
 
 
 class Revocations:
