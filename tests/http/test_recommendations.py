@@ -371,29 +371,6 @@ async def test_an_exposure_is_logged_when_the_treatment_is_shown_and_once(api: A
     assert pages == [[(ada.id, "deep", {"view": 1.0, "click": 1.0})]]
 
 
-async def test_similar_events_are_the_model_s_or_of_the_category(api: Api) -> None:
-    host, ada = await api.someone(), await api.someone()
-    one, two, secret, other = [
-        await api.event(host, title=title, category=category, visibility=visibility)
-        for title, category, visibility in (
-            ("one", "music", "public"),
-            ("two", "music", "public"),
-            ("secret", "music", "private"),
-            ("other", "sport", "public"),
-        )
-    ]
-    api.recommender.events = [(secret["id"], 0.9), (other["id"], 0.5)]
-    found = await api.call("GET", f"/v1/events/{one['id']}/similar", who=ada)
-    assert [(item["id"], item["because"]) for item in found.body["items"]] == [(other["id"], ["Both are loud."])]
-    assert (found.body["fallback"], found.body["modelVersion"]) == (False, "2026-01-01")
-    api.recommender.error = FlowError(UNAVAILABLE)
-    found = await api.call("GET", f"/v1/events/{one['id']}/similar", who=ada)
-    assert [item["id"] for item in found.body["items"]] == [two["id"]]
-    assert found.body["fallback"] is True
-    assert (await api.call("GET", f"/v1/events/{secret['id']}/similar", who=ada)).code == "forbidden"
-    assert (await api.call("GET", f"/v1/events/{'f' * 24}/similar", who=ada)).code == "event_not_found"
-
-
 async def test_experiments_are_told_what_is_known_of_the_person(api: Api) -> None:
     ada = await api.someone(location=PARIS)
     body = {"kind": "token", "value": "a-token-of-some-length", "platform": "ios"}
