@@ -121,7 +121,11 @@ class Person:
     def __init__(self, flow: FlowProcess, username: str, token: str, user_id: str) -> None:
         self.username, self.token, self.id = username, token, user_id
         self.http = aiohttp.ClientSession(flow.url, headers={"Authorization": f"Bearer {token}"})
-        self.socket = socketio.AsyncClient(reconnection=True, reconnection_delay=0.1, reconnection_delay_max=0.5)
+        # A session of our own: the client leaves one of its own open whenever it fails to connect.
+        self._socket_http = aiohttp.ClientSession()
+        self.socket = socketio.AsyncClient(
+            reconnection=True, reconnection_delay=0.1, reconnection_delay_max=0.5, http_session=self._socket_http
+        )
         self.events: list[tuple[str, Any]] = []
         self._url = flow.url
         self._changed = asyncio.Condition()
@@ -176,8 +180,15 @@ class Person:
                 raise AssertionError(f"no {name} came; {self.events[-20:]}") from None
         return found()[0]
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
+        """Let the socket go, also while its client tries to come back; `connect` may follow."""
+        await asyncio.sleep(0)  # an attempt that was made a task this very turn cannot be called off before it runs
+        await self.socket.shutdown()  # alone it leaves the last attempt connected
         await self.socket.disconnect()
+
+    async def close(self) -> None:
+        await self.leave()
+        await self._socket_http.close()
         await self.http.close()
 
 

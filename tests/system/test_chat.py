@@ -57,7 +57,7 @@ async def test_coming_back_with_since_gives_exactly_what_was_missed(person: Regi
     ada, bob = await person(), await person()
     room_id = await in_a_room(ada, bob)
     seen = await bob.ask("/chat", "chat:join_room", room_id)
-    await bob.socket.disconnect()
+    await bob.leave()
     sent = [await ada.say(room_id, f"missed {index}") for index in range(3)]
     await bob.connect("/chat")
     joined = await bob.ask("/chat", "chat:join_room", {"roomId": room_id, "since": seen["seq"]})
@@ -70,7 +70,7 @@ async def test_who_has_no_live_socket_gets_a_push(person: Register, fcm: FcmThre
     token = f"device-{uuid.uuid4().hex}"
     await bob.call_http("POST", "/v1/users/me/devices", {"kind": "token", "value": token, "platform": "android"})
     room_id = await in_a_room(ada, bob)
-    await bob.socket.disconnect()
+    await bob.leave()
     sent = await ada.say(room_id, "are you coming?")
     body = await fcm.wait_for(lambda message: message.get("token") == token)
     assert body["notification"]["body"] == "are you coming?"

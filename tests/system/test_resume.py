@@ -101,7 +101,7 @@ async def test_an_edge_that_is_killed_costs_its_clients_nothing(
         await hears(client, *before)
     pair.kill(first_id.partition("~")[0])
     await client.next("disconnect")
-    await ada.socket.disconnect()  # its edge may be the one that died, which its client may not know yet
+    await ada.leave()  # its edge may be the one that died, which its client may not know yet
     await say(ada, room_id, "missed 1", "missed 2")
     back = await client.next("connect")
     assert (back["recovered"], back["id"]) == (True, first_id)
@@ -127,7 +127,7 @@ async def test_a_deploy_costs_nobody_anything(
     room_id, client, first_id = await in_a_room(pair, clients, ada, bob)
     await say(ada, room_id, "before")
     await hears(client, "before")
-    await ada.socket.disconnect()
+    await ada.leave()
     pair.down()
     pair.up("--edges", "2", "--no-recommender")
     back = await client.next("connect")
