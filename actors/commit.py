@@ -63,7 +63,12 @@ class GroupCommitter:
     """One port's queue and its writer. `run` is the writer; the host owns its task."""
 
     def __init__(
-        self, name: str, append: Append, limits: HostLimits, outcome: CommitOutcome, on_owed: Callable[[], None]
+        self,
+        name: str,
+        append: Append,
+        limits: HostLimits,
+        outcome: CommitOutcome,
+        on_owed: Callable[[Sequence[Row]], None],
     ) -> None:
         self.name = name
         self._append = append
@@ -163,8 +168,9 @@ class GroupCommitter:
         self.counters.rows += result.stored
         self.counters.largest_batch = max(self.counters.largest_batch, len(rows))
         self._settle(batch, result, is_retry)
-        if any(owed[: result.stored]):
-            self._on_owed()
+        owing = [row for row, owes in zip(rows[: result.stored], owed[: result.stored], strict=True) if owes]
+        if owing:
+            self._on_owed(owing)
 
     async def _append_until_answered(self, rows: list[Row], owed: list[bool]) -> tuple[AppendResult, bool]:
         """The result, and whether an earlier try with an unknown outcome may have written some of it."""

@@ -8,7 +8,7 @@ recovery.py.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from actors import messages
 from actors.activation import Activation, Item, Phase
 from actors.claims import check_key
 from actors.commit import GroupCommitter
+from actors.effects import Row
 from actors.fact_sources import FactSources
 from actors.fanout import FanOuts
 from actors.limits import HostLimits
@@ -48,6 +49,7 @@ from cluster.kernel.wire import decode
 from cluster.link.port import Peer, Request
 from cluster.placement.shards import shard_of
 from cluster.placement.view import View
+from storage.records import AppendResult
 
 _log = logging.getLogger("flow.actors")
 
@@ -56,8 +58,8 @@ _COMMANDS: Final = {name: (body, _KINDS[name.partition(".")[0]]) for name, body 
 
 
 class Host:
-    """A `LinkService`. `on_owed` is called after a commit that left rows which owe pushes; `on_fenced` once, when a
-    view shows that this incarnation is no member any more."""
+    """A `LinkService`. `on_owed` is given the rows of a commit that owe work, and what messages owe is held for it for
+    `owed_hold_ms`; `on_fenced` is called once, when a view shows that this incarnation is no member any more."""
 
     def __init__(
         self,
@@ -67,7 +69,8 @@ class Host:
         limits: HostLimits,
         clock: Clock,
         tasks: TaskOwner,
-        on_owed: Callable[[], None] = lambda: None,
+        on_owed: Callable[[Sequence[Row]], None] = lambda _: None,
+        owed_hold_ms: int = 0,
         on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -88,8 +91,13 @@ class Host:
         self._loader = Loader(ports, FactSources(ports, clock), limits, tasks, self.may_speak)
         self._marks = MarkWriter(ports.memberships, limits, tasks, self._runner.release)
         self._recovery = Recovery(self._runner, self._loader, self._roster, self._fan_outs, clock, limits)
+
+        async def append_messages(rows: Sequence[Any], owed: Sequence[bool]) -> AppendResult:
+            held_until_ms = clock.now_ms() + owed_hold_ms if owed_hold_ms else 0
+            return await ports.chat_log.append(rows, owed, held_until_ms)
+
         self._committers = {
-            KeyKind.CHAT: GroupCommitter("chat", ports.chat_log.append, limits, self._recovery, on_owed),
+            KeyKind.CHAT: GroupCommitter("chat", append_messages, limits, self._recovery, on_owed),
             KeyKind.EVENT: GroupCommitter("rsvp", ports.rsvps.append, limits, self._recovery, on_owed),
             KeyKind.USER: GroupCommitter(
                 "notification", lambda rows, _: ports.notifications.append(rows), limits, self._recovery, on_owed

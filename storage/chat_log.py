@@ -55,8 +55,8 @@ class MongoChatLog:
                 return RoomHead(room_id=room_id, epoch=epoch, seq=tail.seq, window=tail.messages, sealed_id=sealed_id)
         raise FlowError(UNAVAILABLE, "Others claim this room at the same time. Try again.")
 
-    async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        return await self._messages.insert(messages, owed)
+    async def append(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int = 0) -> AppendResult:
+        return await self._messages.insert(messages, owed, held_until_ms)
 
     async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None:
         return await self._messages.by_client_message_id(room_id, user_id, client_message_id)

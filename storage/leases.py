@@ -18,6 +18,11 @@ OWED: Final[dict[str, Any]] = {"until_ms": 0, "worker": "", "lease": ""}
 MOST_FAILURES: Final = 8
 
 
+def owed_until(held_until_ms: int) -> dict[str, Any]:
+    """What a new document carries whose work is held until then by whoever writes it."""
+    return {**OWED, "until_ms": held_until_ms}
+
+
 async def lease_owed(
     collection: Collection, worker: str, now_ms: int, lease_ms: int, limit: int
 ) -> list[dict[str, Any]]:

@@ -40,11 +40,31 @@ class MongoMemberships:
     async def remove(self, room_id: str, user_id: str) -> None:
         await self._rows.delete_one({"_id": _id(room_id, user_id)})
 
-    async def members(self, room_id: str, after_user_id: str | None, limit: int) -> list[str]:
-        return await self._page("room_id", room_id, "user_id", after_user_id, limit)
+    async def members(
+        self, room_ids: Sequence[str], after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[str, str]]:
+        check_batch(room_ids)
+        query: dict[str, Any] = {"room_id": {"$in": list(room_ids)}}
+        if after is not None:
+            room_id, user_id = after
+            later = {"room_id": {"$in": [other for other in room_ids if other > room_id]}}
+            query = {"$or": [{"room_id": room_id, "user_id": {"$gt": user_id}}, later]}
+        rows = await self._rows.find(
+            query,
+            projection={"room_id": 1, "user_id": 1, "_id": 0},
+            sort=[("room_id", 1), ("user_id", 1)],
+            limit=page_limit(limit),
+        )
+        return [(row["room_id"], row["user_id"]) for row in rows]
 
     async def rooms_of(self, user_id: str, after_room_id: str | None, limit: int) -> list[str]:
-        return await self._page("user_id", user_id, "room_id", after_room_id, limit)
+        query: dict[str, Any] = {"user_id": user_id}
+        if after_room_id is not None:
+            query["room_id"] = {"$gt": after_room_id}
+        rows = await self._rows.find(
+            query, projection={"room_id": 1, "_id": 0}, sort=[("room_id", 1)], limit=page_limit(limit)
+        )
+        return [row["room_id"] for row in rows]
 
     async def mark_read(self, room_id: str, user_id: str, seq: int) -> None:
         """The mark never goes back; nothing happens for who is not a member."""
@@ -57,15 +77,6 @@ class MongoMemberships:
 
     async def _rooms_row(self, room_id: str, user_id: str) -> dict[str, Any] | None:
         return await self._rows.find_one({"_id": _id(room_id, user_id)}, {"read_seq": 1})
-
-    async def _page(self, by: str, value: str, listed: str, after: str | None, limit: int) -> list[str]:
-        query: dict[str, Any] = {by: value}
-        if after is not None:
-            query[listed] = {"$gt": after}
-        rows = await self._rows.find(
-            query, projection={listed: 1, "_id": 0}, sort=[(listed, 1)], limit=page_limit(limit)
-        )
-        return [row[listed] for row in rows]
 
 
 def _id(room_id: str, user_id: str) -> str:

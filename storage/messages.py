@@ -12,7 +12,7 @@ import msgspec
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database, ReplaceOne
-from storage.leases import OWED, fail_owed, lease_owed
+from storage.leases import fail_owed, lease_owed, owed_until
 from storage.records import AppendResult, Message, OwedMessage
 from storage.seals import IS_MESSAGE, Seal, Tail, place
 
@@ -54,13 +54,14 @@ class Messages:
         """As `place` of storage/seals.py."""
         return await place(self._messages, room_id, tail, epoch, ahead)
 
-    async def insert(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        """Store in order; a message already stored as itself counts as stored."""
+    async def insert(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int) -> AppendResult:
+        """Store in order; a message already stored as itself counts as stored. What they owe is leased from the start
+        until `held_until_ms`."""
         check_batch(messages)
         stored = 0
         while stored < len(messages):
             try:
-                await self._write(messages[stored:], owed[stored:])
+                await self._write(messages[stored:], owed[stored:], held_until_ms)
                 break
             except BatchRefused as refused:
                 stored += refused.index
@@ -70,9 +71,10 @@ class Messages:
             stored += known
         return AppendResult(len(messages))
 
-    async def _write(self, messages: Sequence[Message], owed: Sequence[bool]) -> None:
+    async def _write(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int) -> None:
         """One command. It stops at the first message that cannot stand in its place, or whose seal is not its own."""
-        documents = [_document(message, owes) for message, owes in zip(messages, owed, strict=True)]
+        lease = owed_until(held_until_ms)
+        documents = [_document(message, lease if owes else None) for message, owes in zip(messages, owed, strict=True)]
         if not any(message.first for message in messages):
             await self._messages.insert_many(documents)
             return
@@ -155,13 +157,13 @@ class Messages:
         await fail_owed(self._messages, message_ids, error)
 
 
-def _document(message: Message, owes: bool) -> dict[str, Any]:
+def _document(message: Message, owed: dict[str, Any] | None) -> dict[str, Any]:
     document = msgspec.structs.asdict(message)
     document["_id"] = document.pop("id")
     if not message.first:
         del document["first"]
-    if owes:
-        document["owed"] = OWED
+    if owed is not None:
+        document["owed"] = owed
     return document
 
 

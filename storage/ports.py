@@ -35,8 +35,9 @@ class ChatLog(Protocol):
         newest messages of it. ROOM_NOT_FOUND when there is none and `create` is false (rooms of events and of two
         people are made on first use). UNAVAILABLE too when others claim it without end."""
 
-    async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        """Write in order, durably, in one command. `owed[i]` marks message i as owing pushes, in the same document.
+    async def append(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int = 0) -> AppendResult:
+        """Write in order, durably, in one command. `owed[i]` marks message i as owing work, in the same document, and
+        until `held_until_ms` that work is whoever's who appends: nobody can lease it.
         The message right after a claim is `first` and has the head's `sealed_id`; the seal gives way to it alone.
         "fenced" when a newer owner's seal or message stands in its place. One already stored as itself, by the same
         owner, counts as stored."""
@@ -71,8 +72,11 @@ class Memberships(Protocol):
 
     async def remove(self, room_id: str, user_id: str) -> None: ...
 
-    async def members(self, room_id: str, after_user_id: str | None, limit: int) -> list[str]:
-        """User ids in order, from after the given one."""
+    async def members(
+        self, room_ids: Sequence[str], after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[str, str]]:
+        """Who belongs to any of these rooms, as (room, person) in order, from after the given pair. A page that is not
+        full is the last."""
 
     async def rooms_of(self, user_id: str, after_room_id: str | None, limit: int) -> list[str]: ...
 

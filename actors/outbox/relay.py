@@ -1,26 +1,30 @@
 """The outbox relay: turns what a stored message or answer owes into analytics, notifications and push rows.
 
-A message and what it owes are one document, so neither can be lost without the other. The relay takes owed documents
-under a lease, records what people did, works out who is away, has each away person's session record the notification,
-writes one push row a device, and only then settles the document. Each step is idempotent by an id, so dying anywhere in
-between means doing it again to the same effect. A document it fails on harms no other; it is tried again when its lease
-runs out, and a dead letter after the last try. Every host runs one relay; the leases keep them from each other.
+A message and what it owes are one document, so neither can be lost without the other. What this host stores is handed
+to the relay as it is stored, under a lease that was written with it; what nobody works out in time (its host died, or
+had too much) is found in storage and leased by whichever relay looks first. The relay records what people did, works
+out who is away, has each away person's session record the notification, writes one push row a device, and only then
+settles the document. Each step is idempotent by an id, so dying anywhere in between means doing it again to the same
+effect. A document it fails on harms no other; it is tried again when its lease runs out, and a dead letter after the
+last try.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from actors.outbox import acts, texts
-from actors.outbox.expand import Recipient, notification_id, rows_for
+from actors.outbox.audience import Audience
+from actors.outbox.handover import Handover
 from actors.outbox.port import EventTitles, Sessions
+from actors.outbox.teller import Teller
 from actors.outbox.texts import Text
 from cluster.kernel.clock import Clock
-from cluster.kernel.errors import EVENT_NOT_FOUND, USER_NOT_FOUND, FlowError
-from cluster.kernel.ids import RoomKind, parse_room
+from cluster.kernel.errors import FlowError
+from cluster.kernel.ids import Room, RoomKind, parse_room
 from storage.ports import Analytics, ChatLog, Devices, Memberships, Outbox, RsvpLedger, Users
 from storage.records import AnalyticsEvent, Message, Rsvp
 
@@ -35,9 +39,14 @@ class RelayLimits:
 
     batch: int = 500
     lease_ms: int = 30_000
+    hold_ms: int = 10_000
+    """What a host stores is its own relay's for so long; if the host dies, that much later it is another's."""
+    handover: int = 4_096
+    """Messages that wait for the relay in memory; more are found in storage when their hold has run out."""
     poll_interval_s: float = 1.0
-    linger_s: float = 0.25
-    """How long a round that did not fill its batch lets more gather: a room's people are read once a round."""
+    """How often storage is looked through for what nobody holds."""
+    linger_s: float = 0.5
+    """How long a round that did not fill its batch lets more gather: rooms' people are read once a round."""
     member_page: int = 500
     concurrent_notifies: int = 32
 
@@ -62,7 +71,7 @@ class RelayPorts(Protocol):
 
 
 class OutboxRelay:
-    """Runs until cancelled. `wake` makes it look at once; `on_rows` is called when it wrote push rows."""
+    """Runs until cancelled. `hand_over` gives it what was just stored and makes it look at once."""
 
     def __init__(
         self,
@@ -75,21 +84,31 @@ class OutboxRelay:
     ) -> None:
         self._name = name
         self._ports = ports
-        self._sessions = sessions
         self._event_titles = event_titles
         self._clock = clock
         self._limits = limits
         self._wake = asyncio.Event()
-        self._gate = asyncio.Semaphore(limits.concurrent_notifies)
-        self.on_rows: Callable[[], None] = lambda: None
-        names = ("messages", "rsvps", "acts", "notifications", "push_rows", "rounds_failed", "failed")
+        # Half of the hold is left for the work itself.
+        self._handover = Handover(clock, limits.handover, limits.hold_ms // 2)
+        self._audience = Audience(ports.memberships, sessions, limits.member_page)
+        self._teller = Teller(ports, sessions, clock, limits.concurrent_notifies)
+        self._looked_at = float("-inf")
+        names = ("messages", "rsvps", "acts", "rounds_failed", "failed")
         self._counts = dict.fromkeys(names, 0)
 
-    def wake(self) -> None:
+    def hand_over(self, rows: Sequence[object]) -> None:
+        """These were just stored and owe; those that are messages are held for this host."""
+        self._handover.offer([row for row in rows if isinstance(row, Message)])
         self._wake.set()
 
+    def call_on_rows(self, on_rows: Callable[[], None]) -> None:
+        """Whom to call when push rows were written."""
+        self._teller.on_rows = on_rows
+
     def statistics(self) -> dict[str, int]:
-        return {f"relay_{name}": count for name, count in self._counts.items()}
+        told = {"notifications": self._teller.notifications, "push_rows": self._teller.push_rows}
+        counts = {**self._counts, **told, **self._handover.statistics()}
+        return {f"relay_{name}": count for name, count in counts.items()}
 
     async def run(self) -> None:
         while True:
@@ -113,28 +132,54 @@ class OutboxRelay:
             return
 
     async def round(self) -> int:
-        """One batch of messages and one of answers; returns how many documents were settled."""
-        return await self._messages() + await self._answers()
+        """A batch of what was handed over, one of what lies in storage when that is due, and one of answers.
 
-    async def _messages(self) -> int:
+        Returns how many documents were settled. Raises FlowError when a part is away.
+        """
+        settled = await self._settle_messages(self._handover.take(self._limits.batch))
+        if self._clock.monotonic() - self._looked_at >= self._limits.poll_interval_s:
+            settled += await self._lapsed()
+        return settled + await self._answers()
+
+    async def _lapsed(self) -> int:
+        """Messages that nobody holds. Storage is looked through again at once for as long as there are many."""
         now_ms, limits = self._clock.now_ms(), self._limits
         owed = await self._ports.chat_log.lease_owed(self._name, now_ms, limits.lease_ms, limits.batch)
-        await self._record([acts.of_message(item.message) for item in owed])
+        if len(owed) < limits.batch:
+            self._looked_at = self._clock.monotonic()
+        return await self._settle_messages([item.message for item in owed])
+
+    async def _settle_messages(self, messages: list[Message]) -> int:
+        """How many of these, at most a batch, owe nothing any more."""
+        await self._record([acts.of_message(message) for message in messages])
         by_room: dict[str, list[Message]] = defaultdict(list)
-        for item in owed:
-            by_room[item.message.room_id].append(item.message)
-        done: list[str] = []
-        for room_id, messages in by_room.items():
-            ids = [message.id for message in messages]
-            error = await self._error_of(self._room(room_id, messages), room_id)
-            if error is None:
-                done += ids
-            else:
-                await self._ports.chat_log.fail_owed(ids, error)
+        for message in messages:
+            by_room[message.room_id].append(message)
+        failed = await self._tell_rooms(by_room)
+        for room_id, error in failed.items():
+            await self._ports.chat_log.fail_owed([message.id for message in by_room[room_id]], error)
+        done = [message.id for message in messages if message.room_id not in failed]
         if done:
             await self._ports.chat_log.settle_owed(done)
             self._counts["messages"] += len(done)
         return len(done)
+
+    async def _tell_rooms(self, by_room: dict[str, list[Message]]) -> dict[str, str]:
+        """Tell those who are away what was said; by room, what went wrong there."""
+        failed: dict[str, str] = {}
+        rooms: list[Room] = []
+        for room_id in by_room:
+            try:
+                rooms.append(parse_room(room_id))
+            except FlowError as error:
+                failed[room_id] = self._error(error, room_id)
+        said: dict[str, list[tuple[Message, Text]]] = {}
+        async for away in self._audience.away(rooms):
+            for room_id, people in away.items():
+                work = self._tell_room(room_id, by_room[room_id], people, said)
+                if room_id not in failed and (what := await self._error_of(work, room_id)) is not None:
+                    failed[room_id] = what
+        return failed
 
     async def _answers(self) -> int:
         now_ms, limits = self._clock.now_ms(), self._limits
@@ -166,49 +211,34 @@ class OutboxRelay:
         except Exception as error:
             if isinstance(error, FlowError) and error.kind.retryable:
                 raise
-            self._counts["failed"] += 1
-            _log.exception("what %s owes was not worked out", what)
-            return error.kind.code if isinstance(error, FlowError) else type(error).__name__
+            return self._error(error, what)
         return None
 
-    async def _room(self, room_id: str, messages: list[Message]) -> None:
-        said: list[tuple[Message, Text]] = []
-        async for away in self._away_members(room_id):
-            if not away:
-                continue
-            said = said or await self._said(room_id, messages)
-            await asyncio.gather(
-                *(
-                    self._tell(user_id, message.id, text, "chat")
-                    for message, text in said
-                    for user_id in away
-                    if user_id != message.user_id
-                )
+    def _error(self, error: Exception, what: str) -> str:
+        self._counts["failed"] += 1
+        _log.error("what %s owes was not worked out", what, exc_info=error)
+        return error.kind.code if isinstance(error, FlowError) else type(error).__name__
+
+    async def _tell_room(
+        self, room_id: str, messages: list[Message], away: list[str], said: dict[str, list[tuple[Message, Text]]]
+    ) -> None:
+        """`said` keeps what each room's people are told, since a large room's come on several pages."""
+        if room_id not in said:
+            said[room_id] = await self._said(room_id, messages)
+        await asyncio.gather(
+            *(
+                self._teller.tell(user_id, message.id, text, "chat")
+                for message, text in said[room_id]
+                for user_id in away
+                if user_id != message.user_id
             )
+        )
 
     async def _said(self, room_id: str, messages: list[Message]) -> list[tuple[Message, Text]]:
         """What those who are away are told; names are read only when somebody is."""
         place_name = await self._place_name(room_id)
         senders = {user.id: user.name for user in await self._ports.users.by_ids([m.user_id for m in messages])}
         return [(m, texts.chat_message(m, senders.get(m.user_id, "Someone"), place_name)) for m in messages]
-
-    async def _away_members(self, room_id: str) -> AsyncIterator[list[str]]:
-        room = parse_room(room_id)
-        if room.people is not None:
-            yield await self._away(list(room.people))
-            return
-        after: str | None = None
-        while True:
-            page = await self._ports.memberships.members(room_id, after, self._limits.member_page)
-            if page:
-                yield await self._away(page)
-            if len(page) < self._limits.member_page:
-                return
-            after = page[-1]
-
-    async def _away(self, user_ids: list[str]) -> list[str]:
-        online = await self._sessions.online(user_ids)
-        return [user_id for user_id in user_ids if user_id not in online]
 
     async def _place_name(self, room_id: str) -> str:
         room = parse_room(room_id)
@@ -226,29 +256,8 @@ class OutboxRelay:
             return
         cause = f"{rsvp.event_id}:{rsvp.user_id}:{rsvp.status}:{rsvp.at_ms}"
         if rsvp.promoted:
-            await self._tell(rsvp.user_id, cause, texts.promoted(rsvp, event.title), "events")
+            await self._teller.tell(rsvp.user_id, cause, texts.promoted(rsvp, event.title), "events")
         if rsvp.user_id != event.organizer_id:
             person = await self._ports.users.by_id(rsvp.user_id)
             text = texts.rsvp_for_organizer(rsvp, person.name if person else "Someone", event.title)
-            await self._tell(event.organizer_id, cause, text, "events")
-
-    async def _tell(self, user_id: str, cause: str, text: Text, preference: str) -> None:
-        async with self._gate:
-            recipient = Recipient(user_id, notification_id(cause, user_id))
-            try:
-                told = await self._sessions.notify(user_id, recipient.notify(text))
-            except FlowError as error:
-                if error.kind in (USER_NOT_FOUND, EVENT_NOT_FOUND):
-                    return
-                raise
-            self._counts["notifications"] += 1
-            if told.live:
-                return
-            person = await self._ports.users.by_id(user_id)
-            if person is None or not person.notification_preferences.get(preference, True):
-                return
-            devices = await self._ports.devices.of_users([user_id])
-            rows = rows_for(recipient, text, devices, told.unread, self._clock.now_ms())
-            if rows and await self._ports.outbox.add(rows):
-                self._counts["push_rows"] += len(rows)
-                self.on_rows()
+            await self._teller.tell(event.organizer_id, cause, text, "events")

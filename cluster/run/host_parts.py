@@ -135,7 +135,8 @@ class HostParts:
             limits,
             self._clock,
             tasks,
-            on_owed=relay.wake,
+            on_owed=relay.hand_over,
+            owed_hold_ms=self._plan.settings.outbox.hold_ms,
             on_fenced=self._fenced,
         )
 
@@ -179,7 +180,7 @@ class HostParts:
         chance = random.Random()  # noqa: S311 - jitter, not a secret
         limits = self._plan.settings.push
         worker = PushWorker(self._worker_name, storage.outbox, storage.devices, sender, self._clock, limits, chance)
-        relay.on_rows = worker.wake
+        relay.call_on_rows(worker.wake)
         tasks = TaskOwner(f"{self._name} outbox")
         self._opened.push_async_callback(tasks.stop)
         _ = tasks.start("relay", relay.run())

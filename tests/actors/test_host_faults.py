@@ -110,7 +110,7 @@ async def test_an_owner_refused_without_end_gives_up_and_says_so(world: World) -
         def __init__(self, log: Any) -> None:
             self._log = log
 
-        async def append(self, messages: Any, owed: Any) -> AppendResult:
+        async def append(self, messages: Any, *owed: Any) -> AppendResult:
             await asyncio.sleep(0)
             return AppendResult(0, "position")
 
@@ -187,10 +187,10 @@ async def test_a_bug_in_one_room_is_answered_and_harms_no_other(world: World, ca
         def __init__(self, log: Any) -> None:
             self._log = log
 
-        async def append(self, messages: Any, owed: Any) -> AppendResult:
+        async def append(self, messages: Any, *owed: Any) -> AppendResult:
             if any(message.text == "poison" for message in messages):
                 raise ZeroDivisionError
-            result: AppendResult = await self._log.append(messages, owed)
+            result: AppendResult = await self._log.append(messages, *owed)
             return result
 
         def __getattr__(self, name: str) -> Any:
@@ -222,11 +222,11 @@ async def test_an_answer_of_storage_that_cannot_be_stops_no_other_room(
             self._log = log
             self.lies = 1
 
-        async def append(self, messages: Any, owed: Any) -> AppendResult:
+        async def append(self, messages: Any, *owed: Any) -> AppendResult:
             if self.lies:
                 self.lies -= 1
                 return AppendResult(len(messages) + 1, "position")
-            result: AppendResult = await self._log.append(messages, owed)
+            result: AppendResult = await self._log.append(messages, *owed)
             return result
 
         def __getattr__(self, name: str) -> Any:

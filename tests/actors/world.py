@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -142,8 +142,8 @@ class World:
             self.give_all_to(host)
         return host
 
-    def _count_owed(self) -> None:
-        self.owed += 1
+    def _count_owed(self, rows: Sequence[Any]) -> None:
+        self.owed += len(rows)
 
     def give_all_to(self, host: Host, *listeners: Host) -> View:
         """A newer view in which this host is the only one; `listeners` hear of it too."""

@@ -60,7 +60,8 @@ async def test_a_group_has_its_maker_and_those_named_as_members(api: Api) -> Non
     room = made.body
     assert (room["kind"], room["name"], room["createdBy"]) == ("group", "Band", ada.id)
     memberships = api.context.storage.memberships
-    assert await memberships.members(room["id"], None, 10) == sorted([ada.id, bob.id])
+    members = await memberships.members([room["id"]], None, 10)
+    assert members == [(room["id"], user_id) for user_id in sorted([ada.id, bob.id])]
     for who, rooms in ((ada, [room]), (bob, [room]), (cyd, [])):
         assert (await api.call("GET", "/v1/rooms", who=who)).body == {"items": rooms, "next": None}
 

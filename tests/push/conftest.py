@@ -98,6 +98,7 @@ class World:
         self.sessions = SessionsInMemory()
         self.sender = ScriptedSender()
         self.seq = 0
+        self.members: Any = self.storage.memberships
 
     @property
     def chat_log(self) -> Any:
@@ -105,7 +106,7 @@ class World:
 
     @property
     def memberships(self) -> Any:
-        return self.storage.memberships
+        return self.members
 
     @property
     def rsvps(self) -> Any:
@@ -134,7 +135,7 @@ class World:
         chance = random.Random(7)
         return PushWorker("host-0", self.outbox, self.devices, self.sender, self.clock, PushLimits(**limits), chance)
 
-    async def say(self, room_id: str, kind: str, user_id: str, text: str = "hello") -> Message:
+    async def say(self, room_id: str, kind: str, user_id: str, text: str = "hello", held_ms: int = 0) -> Message:
         head = await self.chat_log.claim(room_id, kind, 10, create=True)
         self.seq += 1
         message = Message(
@@ -148,7 +149,8 @@ class World:
             client_message_id=f"c{head.seq + 1}",
             first=True,
         )
-        result = await self.chat_log.append([message], [True])
+        held_until_ms = self.clock.now_ms() + held_ms if held_ms else 0
+        result = await self.chat_log.append([message], [True], held_until_ms)
         assert result.refusal is None
         return message
 

@@ -1,5 +1,8 @@
 """From a stored message to push rows: who gets one, and that dying half-way changes nothing."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
@@ -142,3 +145,71 @@ async def test_a_document_that_breaks_the_relay_is_tried_eight_times_and_harms_n
         world.clock.advance(31)
         assert await relay.round() == 0
     assert relay.statistics()["relay_failed"] == 8
+
+
+async def test_what_this_host_stored_is_not_looked_for_in_storage(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    relay = world.relay()
+    assert await relay.round() == 0
+    said = await world.say(ROOM, "event", ADA, held_ms=10_000)
+    assert await relay.round() == 0, "it was handed to nobody"
+    relay.hand_over([said])
+    assert await relay.round() == 1
+    assert len(await rows(world)) == 2
+    assert recorded(world) == [(ADA, ROOM, "message")]
+
+
+async def test_what_a_host_that_died_had_stored_is_anothers_when_its_hold_runs_out(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    said = await world.say(ROOM, "event", ADA, held_ms=10_000)
+    world.relay("dies").hand_over([said])
+    survivor = world.relay("survives")
+    world.clock.advance(9)
+    assert await survivor.round() == 0
+    world.clock.advance(1)
+    assert await survivor.round() == 1
+    assert set(world.sessions.told) == {BOB}
+
+
+async def test_what_was_handed_over_and_failed_is_found_in_storage_later(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    relay = world.relay()
+    relay.hand_over([await world.say(ROOM, "event", ADA, held_ms=10_000)])
+    world.sessions.away = True
+    with pytest.raises(FlowError):
+        await relay.round()
+    world.sessions.away = False
+    world.clock.advance(10)
+    assert await relay.round() == 1
+    assert len(await rows(world)) == 2
+
+
+async def test_more_than_is_handed_over_comes_by_storage(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    relay = world.relay(handover=2)
+    relay.hand_over([await world.say(ROOM, "event", ADA, held_ms=10_000) for _ in range(5)])
+    assert await relay.round() == 2
+    world.clock.advance(10)
+    assert await relay.round() == 3
+    assert relay.statistics()["relay_handover_dropped"] == 3
+    assert len(world.sessions.told[BOB]) == 5
+
+
+async def test_many_rooms_cost_one_question(world: World) -> None:
+    asked: list[int] = []
+
+    class Counted:
+        async def members(self, room_ids: Sequence[str], *page: Any) -> list[tuple[str, str]]:
+            asked.append(len(room_ids))
+            found: list[tuple[str, str]] = await world.storage.memberships.members(room_ids, *page)
+            return found
+
+    groups = [f"{number:024x}" for number in range(40)]
+    for room_id in groups:
+        await world.memberships.add(room_id, [ADA, BOB], 0)
+        await world.say(room_id, "group", ADA)
+    world.sessions.live.add(ADA)
+    world.members = Counted()
+    assert await world.relay().round() == 40
+    assert asked == [40]
+    assert len(world.sessions.told[BOB]) == 40

@@ -243,6 +243,14 @@ class ChatLogContract:
         rest = await log.lease_owed("last", 10_000, 500, 10)
         assert {one.message.id for one in rest} == owing - {one.message.id for one in again}
 
+    async def test_what_is_held_by_whoever_stores_it_is_leased_when_that_runs_out(self, log: ChatLog) -> None:
+        batch = following(await claim(log), 3)
+        await log.append(batch, [True, False, True], 1_000)
+        assert await log.lease_owed("worker", 999, 500, 10) == []
+        await log.settle_owed([batch[0].id])
+        assert [one.message for one in await log.lease_owed("worker", 1_000, 500, 10)] == batch[2:]
+        assert await log.lease_owed("late", 1_499, 500, 10) == []
+
     async def test_a_repeated_append_does_not_owe_again(self, log: ChatLog) -> None:
         batch = following(await claim(log), 1)
         await log.append(batch, [True])

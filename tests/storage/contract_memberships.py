@@ -22,7 +22,7 @@ class MembershipsContract:
         await memberships.mark_read("room", "ben", 7)
         await memberships.add("room", ["anna", "ben", "carl"], 2)
         await memberships.add("room", [], 2)
-        assert await memberships.members("room", None, 10) == ["anna", "ben", "carl"]
+        assert await memberships.members(["room"], None, 10) == [("room", name) for name in ("anna", "ben", "carl")]
         assert await memberships.read_mark("room", "ben") == 7  # type: ignore[attr-defined]
 
     async def test_a_read_mark_never_goes_back(self, memberships: Memberships) -> None:
@@ -33,16 +33,27 @@ class MembershipsContract:
         assert await memberships.read_mark("room", "anna") == 9  # type: ignore[attr-defined]
         assert not await memberships.is_member("room", "stranger")
 
-    async def test_pages_of_members_and_rooms(self, memberships: Memberships) -> None:
+    async def test_pages_of_members_of_several_rooms(self, memberships: Memberships) -> None:
         people = [f"user{n:02}" for n in range(25)]
         await memberships.add("room", people, 1)
         await memberships.add("another", people[:1], 1)
-        pages: list[str] = []
-        while page := await memberships.members("room", pages[-1] if pages else None, 10):
+        await memberships.add("third", people[3:9], 1)
+        await memberships.add("of others", people[5:], 1)
+        wanted = ["third", "room", "nobody's", "another"]
+        pages: list[tuple[str, str]] = []
+        while page := await memberships.members(wanted, pages[-1] if pages else None, 10):
             assert len(page) <= 10
             pages += page
-        assert pages == people
-        assert await memberships.rooms_of("user00", None, 10) == ["another", "room"]
-        assert await memberships.rooms_of("user00", "another", 10) == ["room"]
+        rooms = {"another": people[:1], "room": people, "third": people[3:9]}
+        assert pages == [(room, user) for room, users in rooms.items() for user in users]
+        assert await memberships.members([], None, 10) == []
         with pytest.raises(FlowError):
-            await memberships.members("room", None, 501)
+            await memberships.members(["room"], None, 501)
+        with pytest.raises(FlowError):
+            await memberships.members(["room"] * 501, None, 10)
+
+    async def test_pages_of_rooms(self, memberships: Memberships) -> None:
+        await memberships.add("room", ["anna"], 1)
+        await memberships.add("another", ["anna", "ben"], 1)
+        assert await memberships.rooms_of("anna", None, 10) == ["another", "room"]
+        assert await memberships.rooms_of("anna", "another", 10) == ["room"]

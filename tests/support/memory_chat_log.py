@@ -69,21 +69,21 @@ class MemoryChatLog:
         await self.faults.after(fault)
         return head
 
-    async def append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
+    async def append(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int = 0) -> AppendResult:
         check_batch(messages)
         fault = await self.faults.before()
-        result = self._append(messages, owed)
+        result = self._append(messages, [held_until_ms if owes else None for owes in owed])
         await self.faults.after(fault)
         return result
 
-    def _append(self, messages: Sequence[Message], owed: Sequence[bool]) -> AppendResult:
-        for index, (message, owes) in enumerate(zip(messages, owed, strict=True)):
-            refusal = self._append_one(message, owes)
+    def _append(self, messages: Sequence[Message], held: Sequence[int | None]) -> AppendResult:
+        for index, (message, until_ms) in enumerate(zip(messages, held, strict=True)):
+            refusal = self._append_one(message, until_ms)
             if refusal is not None:
                 return AppendResult(index, refusal)
         return AppendResult(len(messages))
 
-    def _append_one(self, message: Message, owes: bool) -> str | None:
+    def _append_one(self, message: Message, held_until_ms: int | None) -> str | None:
         room = self._room(message.room_id, "group")
         same = self._by_id.get(message.id)
         if same is not None and _identity(same) == _identity(message):
@@ -100,8 +100,8 @@ class MemoryChatLog:
         room.by_seq[message.seq] = message
         self._by_id[message.id] = message
         self._by_client_id[client_key] = message
-        if owes:
-            self._owed[message.id] = 0
+        if held_until_ms is not None:
+            self._owed[message.id] = held_until_ms
         return None
 
     async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None:
@@ -202,11 +202,14 @@ class MemoryMemberships:
         await asyncio.sleep(0)
         self._marks.pop((room_id, user_id), None)
 
-    async def members(self, room_id: str, after_user_id: str | None, limit: int) -> list[str]:
+    async def members(
+        self, room_ids: Sequence[str], after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[str, str]]:
+        check_batch(room_ids)
         page_limit(limit)
         await asyncio.sleep(0)
-        users = sorted(user for room, user in self._marks if room == room_id)
-        return [user for user in users if after_user_id is None or user > after_user_id][:limit]
+        belong = sorted(pair for pair in self._marks if pair[0] in room_ids)
+        return [pair for pair in belong if after is None or pair > after][:limit]
 
     async def rooms_of(self, user_id: str, after_room_id: str | None, limit: int) -> list[str]:
         page_limit(limit)
