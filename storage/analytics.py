@@ -28,7 +28,7 @@ ACTION_OF_STATUS: Final = {
 
 class MongoAnalytics:
     def __init__(self, database: Database) -> None:
-        self._events = database.collection("analytics_events")
+        self._events = database.collection("analytics_events", direct=True)
 
     async def record(self, events: Sequence[AnalyticsEvent]) -> int:
         check_batch(events)

@@ -7,30 +7,24 @@ It never decides what an error means for a chat room or an event.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 from bson.binary import UUID_SUBTYPE, Binary
-from bson.codec_options import TypeDecoder, TypeRegistry
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo import DeleteOne, InsertOne, ReplaceOne, ReturnDocument, UpdateOne, timeout
-from pymongo.errors import (
-    BulkWriteError,
-    ConfigurationError,
-    ConnectionFailure,
-    DocumentTooLarge,
-    DuplicateKeyError,
-    ExecutionTimeout,
-    InvalidURI,
-    OperationFailure,
-    PyMongoError,
-    WriteConcernError,
-)
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from cluster.kernel import environment
-from cluster.kernel.errors import START_FAILED, TOO_LARGE, UNAVAILABLE, FlowError
+from cluster.kernel.errors import START_FAILED, FlowError
+from storage.direct.commands import DirectCommands
+from storage.direct.connection import Address
+from storage.direct.login import Login
+from storage.direct.pool import DirectPool
+from storage.driver_errors import BatchRefused, Conflict, Duplicate, answers
 from storage.gate import Gate
 from storage.settings import StorageSettings
 
@@ -52,11 +46,7 @@ Document = dict[str, Any]
 Filter = Mapping[str, Any]
 Sort = Sequence[tuple[str, int]]
 
-_DUPLICATE_KEY: Final = 11000
-_WRITE_CONFLICT: Final = 112
-_INTERRUPTED: Final = 11601
 _INDEX_CONFLICTS: Final = frozenset({85, 86})
-_REFUSED_LOGIN: Final = frozenset({13, 18})
 
 
 class _PlainIntegers(TypeDecoder):
@@ -69,34 +59,6 @@ class _PlainIntegers(TypeDecoder):
 
 
 _TYPES: Final = TypeRegistry([_PlainIntegers()])
-
-
-class Duplicate(Exception):
-    """A write met a unique index. `fields` are the fields of that index."""
-
-    def __init__(self, fields: tuple[str, ...]) -> None:
-        super().__init__(f"a document with the same {', '.join(fields)} exists")
-        self.fields = fields
-
-
-class BatchRefused(Exception):
-    """An ordered batch stopped at `index`, which met the unique index over `fields`; all before it is durable.
-
-    For an unordered batch `index` is the first refused and `refused` counts all of them; the others are durable.
-    """
-
-    def __init__(self, index: int, fields: tuple[str, ...], refused: int) -> None:
-        super().__init__(f"operation {index} met a document with the same {', '.join(fields)}")
-        self.index = index
-        self.fields = fields
-        self.refused = refused
-
-
-class Conflict(FlowError):
-    """UNAVAILABLE because another writer was in the way of a transaction: nothing was done, and soon it can be."""
-
-    def __init__(self) -> None:
-        super().__init__(UNAVAILABLE, "Others write to this at the same time. Try again.")
 
 
 class Database:
@@ -126,6 +88,8 @@ class Database:
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise FlowError(START_FAILED, "The MongoDB address is not one that MongoDB understands.") from error
         self._database = self._client[settings.database]
+        self._direct = _direct_pool(self._client.delegate, settings)
+        self._timeout_ms = settings.operation_timeout_ms
         self._ping_ms = settings.server_selection_timeout_ms
         self._gate = Gate(
             slots=settings.pool_size,
@@ -133,10 +97,15 @@ class Database:
             wait_ms=settings.operation_timeout_ms,
         )
 
-    def collection(self, name: str, *, linearizable: bool = False) -> "Collection":
-        """`linearizable` reads also prove that the server is still the primary, at the price of a round of its own."""
+    def collection(self, name: str, *, linearizable: bool = False, direct: bool = False) -> "Collection":
+        """`linearizable` reads also prove that the server is still the primary, at the price of a round of its own.
+        `direct` is for what stands in the way of every message: where it can be, its commands take the event loop's own
+        connections instead of the driver's threads; the driver then does not try a write again by itself."""
         concern = ReadConcern("linearizable" if linearizable else "majority")
-        return Collection(self._database.get_collection(name, read_concern=concern), name, self._gate)
+        commands = None
+        if direct and self._direct is not None:
+            commands = DirectCommands(self._direct, self._database.name, name, self._timeout_ms)
+        return Collection(self._database.get_collection(name, read_concern=concern), name, self._gate, commands)
 
     async def open_session(self) -> "Session":
         """For transactions, one after the other. The database must have answered before."""
@@ -151,27 +120,48 @@ class Database:
         unknown, as after any write.
         """
         async with session.turn:
-            with _answers("transaction"):
+            with answers("transaction"):
                 async with session.driver.start_transaction():
                     yield Transaction(session.driver)
 
     async def undo_open_transaction(self, session_id: bytes) -> None:
         """Whatever a process that is gone or stands still has open in that session is undone. One that lives tries
         again. Without this the server waits a minute for it, and with it everybody who writes the same documents."""
-        with _answers("session"):
+        with answers("session"):
             await self._client.admin.command("killSessions", [{"id": Binary(session_id, UUID_SUBTYPE)}])
 
     async def ping(self) -> None:
         """Raises FlowError UNAVAILABLE, or START_FAILED when the server refuses the login."""
-        with _answers("ping"), timeout(self._ping_ms / 1000):
+        with answers("ping"), timeout(self._ping_ms / 1000):
             await self._database.command("ping")
 
     def statistics(self) -> dict[str, int]:
         """How many operations run and wait, and how many were turned away."""
-        return self._gate.statistics()
+        direct = self._direct.statistics() if self._direct is not None else {}
+        return {**self._gate.statistics(), **direct}
 
     async def close(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
         self._client.close()
+
+
+def _direct_pool(driver: Any, settings: StorageSettings) -> DirectPool | None:
+    """With the user, the certificates and the primary that the driver has made of the address; None when the user logs
+    in by a mechanism that only the driver knows."""
+    options = driver.options.pool_options
+    credentials, context = options._credentials, options._ssl_context  # noqa: SLF001 - no other way to what it parsed
+    login = None if credentials is None else Login.of(credentials)
+    if credentials is not None and login is None:
+        return None
+    codec: CodecOptions[Document] = CodecOptions(tz_aware=True, type_registry=_TYPES)
+    return DirectPool(lambda: _primary(driver), codec, context, login, settings.operation_timeout_ms)
+
+
+def _primary(driver: Any) -> Address | None:
+    """The address of the server that takes writes, as far as the driver has seen; it is not asked."""
+    servers = driver.topology_description.server_descriptions().values()
+    return next((server.address for server in servers if server.is_writable), None)
 
 
 class Session:
@@ -196,19 +186,28 @@ class Transaction:
 class Collection:
     """One collection. Methods carry the driver's own names and meaning, reduced to what storage uses."""
 
-    def __init__(self, collection: Any, name: str, gate: Gate) -> None:
+    def __init__(self, collection: Any, name: str, gate: Gate, direct: DirectCommands | None = None) -> None:
         self._collection = collection
         self._gate = gate
+        self._commands = direct
         self.name = name
+
+    def _direct(self, within: "Transaction | None" = None) -> DirectCommands | None:
+        """What to ask directly; None where the driver must do it."""
+        usable = within is None and self._commands is not None and self._commands.is_usable
+        return self._commands if usable else None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         async with self._gate.turn():
-            with _answers(self.name):
+            with answers(self.name):
                 yield
 
     async def find_one(self, filter_: Filter, projection: Filter | None = None, sort: Sort = ()) -> Document | None:
         async with self._turn():
+            if (direct := self._direct()) is not None:
+                rows = await direct.find(filter_, projection, sort, 1)
+                return rows[0] if rows else None
             found = await self._collection.find_one(filter_, projection, sort=list(sort) or None)
         return cast("Document | None", found)
 
@@ -223,6 +222,8 @@ class Collection:
     ) -> list[Document]:
         """At most `limit` documents in one batch."""
         async with self._turn():
+            if (direct := self._direct(within)) is not None:
+                return await direct.find(filter_, projection, sort, limit)
             cursor = self._collection.find(
                 filter_,
                 projection,
@@ -252,6 +253,8 @@ class Collection:
     async def aggregate(self, pipeline: Sequence[Filter], *, limit: int) -> list[Document]:
         """The pipeline's first `limit` documents; the pipeline itself must be bounded."""
         async with self._turn():
+            if (direct := self._direct()) is not None:
+                return await direct.aggregate(pipeline, limit)
             cursor = self._collection.aggregate(list(pipeline), batchSize=limit + 1)
             return cast("list[Document]", await cursor.to_list(length=limit))
 
@@ -261,11 +264,17 @@ class Collection:
 
     async def insert_one(self, document: Document) -> None:
         async with self._turn():
-            await self._collection.insert_one(document)
+            if (direct := self._direct()) is not None:
+                await direct.insert_one(document)
+            else:
+                await self._collection.insert_one(document)
 
     async def insert_many(self, documents: Sequence[Document], *, ordered: bool = True) -> None:
         async with self._turn():
-            await self._collection.insert_many(documents, ordered=ordered)
+            if (direct := self._direct()) is not None:
+                await direct.insert_many(documents, ordered=ordered)
+            else:
+                await self._collection.insert_many(documents, ordered=ordered)
 
     async def bulk_write(
         self, operations: Sequence[Any], *, ordered: bool = True, within: Transaction | None = None
@@ -273,18 +282,24 @@ class Collection:
         """Returns how many documents were upserted, matched and modified. `BatchRefused` ends a transaction: none of it
         is done."""
         async with self._turn():
+            if (direct := self._direct(within)) is not None and direct.takes(operations):
+                return await direct.bulk_write(operations, ordered=ordered)
             result = await self._collection.bulk_write(list(operations), ordered=ordered, session=_session(within))
         return result.upserted_count, result.matched_count, result.modified_count
 
     async def update_one(self, filter_: Filter, update: Filter, *, upsert: bool = False) -> int:
         """Returns how many documents matched."""
         async with self._turn():
+            if (direct := self._direct()) is not None:
+                return (await direct.update(filter_, update, upsert=upsert, multi=False))[0]
             result = await self._collection.update_one(filter_, update, upsert=upsert)
         return cast("int", result.matched_count)
 
     async def update_many(self, filter_: Filter, update: Filter, *, within: Transaction | None = None) -> int:
         """Returns how many documents changed."""
         async with self._turn():
+            if (direct := self._direct(within)) is not None:
+                return (await direct.update(filter_, update, upsert=False, multi=True))[1]
             result = await self._collection.update_many(filter_, update, session=_session(within))
         return cast("int", result.modified_count)
 
@@ -347,50 +362,3 @@ class Collection:
 
 def _session(within: Transaction | None) -> Any:
     return None if within is None else within.session
-
-
-@contextmanager
-def _answers(what: str) -> Iterator[None]:
-    """Turns the driver's errors into the project's."""
-    try:
-        yield
-    except DuplicateKeyError as error:
-        raise Duplicate(_key_fields(error.details or {})) from error
-    except BulkWriteError as error:
-        raise _batch_error(what, error) from error
-    except DocumentTooLarge as error:
-        raise FlowError(TOO_LARGE) from error
-    except PyMongoError as error:
-        if isinstance(error, OperationFailure) and error.code in _REFUSED_LOGIN:
-            raise FlowError(START_FAILED, "MongoDB refuses the username or password of its address.") from error
-        if isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT:
-            raise Conflict from error
-        if not _is_away(error):
-            raise
-        raise FlowError(UNAVAILABLE, f"The database did not answer in time ({what}).") from error
-
-
-def _is_away(error: PyMongoError) -> bool:
-    """The server could not be reached, did not answer in time, or could not make the write durable."""
-    if isinstance(error, (ConnectionFailure, WriteConcernError, ExecutionTimeout)) or error.timeout:
-        return True
-    if isinstance(error, OperationFailure) and error.code == _INTERRUPTED:
-        return True  # another process took this one for gone
-    if isinstance(error, ConfigurationError):
-        return True  # the addresses were right when the client was made: this server is not back in its set yet
-    return error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError")
-
-
-def _batch_error(what: str, error: BulkWriteError) -> Exception:
-    details = error.details
-    refused = [one for one in details.get("writeErrors", ()) if one.get("code") == _DUPLICATE_KEY]
-    if details.get("writeConcernErrors") or len(refused) < len(details.get("writeErrors", ())) or not refused:
-        unknown = [one for one in details.get("writeErrors", ()) if one.get("code") != _DUPLICATE_KEY]
-        if unknown and not error.timeout and not details.get("writeConcernErrors"):
-            return error
-        return FlowError(UNAVAILABLE, f"The database could not make a batch durable in time ({what}).")
-    return BatchRefused(int(refused[0]["index"]), _key_fields(refused[0]), len(refused))
-
-
-def _key_fields(details: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(details.get("keyPattern", ())) or ("_id",)

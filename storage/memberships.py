@@ -14,7 +14,7 @@ from storage.client import BatchRefused, Database, InsertOne
 
 class MongoMemberships:
     def __init__(self, database: Database) -> None:
-        self._rows = database.collection("memberships")
+        self._rows = database.collection("memberships", direct=True)
 
     async def is_member(self, room_id: str, user_id: str) -> bool:
         return await self._rooms_row(room_id, user_id) is not None

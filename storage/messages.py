@@ -22,7 +22,7 @@ _IDENTITY = ("_id", "room_id", "seq", "epoch", "user_id", "client_message_id")
 
 class Messages:
     def __init__(self, database: Database) -> None:
-        self._messages = database.collection("messages")
+        self._messages = database.collection("messages", direct=True)
 
     async def tail(self, room_id: str, window: int) -> Tail:
         """The newest `window` messages, the seal, and what the room's document says, in one command."""

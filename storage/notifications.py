@@ -22,8 +22,8 @@ _KEPT_MS: Final = 183 * 24 * 3_600_000
 
 class MongoNotifications:
     def __init__(self, database: Database) -> None:
-        self._notifications = database.collection("notifications")
-        self._users = database.collection("users")
+        self._notifications = database.collection("notifications", direct=True)
+        self._users = database.collection("users", direct=True)
 
     async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
         check_batch(user_ids)

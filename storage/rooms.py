@@ -14,7 +14,7 @@ from storage.records import RoomRecord
 
 class Rooms:
     def __init__(self, database: Database) -> None:
-        self._rooms = database.collection("rooms")
+        self._rooms = database.collection("rooms", direct=True)
 
     async def create(self, record: RoomRecord) -> None:
         """Idempotent by id: a room that exists stays as it is."""

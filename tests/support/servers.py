@@ -11,10 +11,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pymongo
 import redis
+
+from tests.support.certificates import self_signed
 
 
 def mongod_binary() -> Path:
@@ -46,6 +50,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _stands_still(task: Path) -> bool:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it has ended
+
+
 class _Server:
     """A child process with a directory and a port of its own."""
 
@@ -69,8 +80,11 @@ class _Server:
         self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        """The server is there but answers nothing, until `resume`."""
+        """The server is there but answers nothing, until `resume`; returns when all its threads stand still."""
         os.kill(self.pid, signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        while any(not _stands_still(task) for task in tasks.iterdir()):
+            time.sleep(0.001)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -127,6 +141,37 @@ class MongoServer(_Server):
     def _wait_ready(self) -> None:
         with pymongo.MongoClient(self.uri, serverSelectionTimeoutMS=30_000) as client:
             client.admin.command("ping")
+
+
+class GuardedMongoServer(MongoServer):
+    """With a user, `flow` and `correct horse`, and over TLS alone."""
+
+    def start(self, directory: Path) -> str:
+        key = directory / "key"
+        key.write_text("c2VjcmV0IG9mIHRoZSBzZXQ=")
+        key.chmod(0o600)
+        certificate = self_signed(directory)
+        data = directory / "mongo"
+        data.mkdir()
+        self.port = free_port()
+        tls = f"tls=true&tlsCAFile={quote_plus(str(certificate))}"
+        self.uri = f"mongodb://flow:correct%20horse@localhost:{self.port}/?replicaSet=flow&{tls}"
+        self._command = [
+            str(mongod_binary()),
+            *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1", "--nounixsocket"),
+            *("--replSet", "flow", "--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25", "--auth"),
+            *("--keyFile", str(key), "--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(certificate)),
+            *("--logpath", str(directory / "mongod.log"), "--quiet"),
+        ]
+        self._spawn()
+        member = {"_id": 0, "host": f"localhost:{self.port}"}
+        alone = f"mongodb://localhost:{self.port}/?directConnection=true&{tls}"
+        with pymongo.MongoClient(alone) as client:
+            client.admin.command("replSetInitiate", {"_id": "flow", "members": [member]})
+        with pymongo.MongoClient(f"mongodb://localhost:{self.port}/?replicaSet=flow&{tls}") as client:
+            client.admin.command("createUser", "flow", pwd="correct horse", roles=["root"])
+        self._wait_ready()
+        return self.uri
 
 
 class RedisServer(_Server):
