@@ -12,9 +12,9 @@ last try.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from actors.outbox import acts, texts
 from actors.outbox.audience import Audience
@@ -30,7 +30,11 @@ from storage.records import AnalyticsEvent, Message, Rsvp
 
 _log = logging.getLogger("flow.actors")
 
-_RECORDED_AT_ONCE: Final = 500
+_WRITTEN_AT_ONCE: Final = 100
+"""Neither the loop nor the database is to be held by one large write while messages wait."""
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class RelayLimits:
     """How often storage is looked through for what nobody holds."""
     linger_s: float = 0.5
     """How long a round that did not fill its batch lets more gather: rooms' people are read once a round."""
-    member_page: int = 500
+    member_page: int = 128
     concurrent_notifies: int = 32
 
 
@@ -68,6 +72,10 @@ class RelayPorts(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def analytics(self) -> Analytics: ...
+
+
+def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 class OutboxRelay:
@@ -159,9 +167,9 @@ class OutboxRelay:
         for room_id, error in failed.items():
             await self._ports.chat_log.fail_owed([message.id for message in by_room[room_id]], error)
         done = [message.id for message in messages if message.room_id not in failed]
-        if done:
-            await self._ports.chat_log.settle_owed(done)
-            self._counts["messages"] += len(done)
+        for some in batched(done, _WRITTEN_AT_ONCE):
+            await self._ports.chat_log.settle_owed(some)
+            self._counts["messages"] += len(some)
         return len(done)
 
     async def _tell_rooms(self, by_room: dict[str, list[Message]]) -> dict[str, str]:
@@ -198,8 +206,8 @@ class OutboxRelay:
         return len(done)
 
     async def _record(self, events: Sequence[AnalyticsEvent]) -> None:
-        for start in range(0, len(events), _RECORDED_AT_ONCE):
-            self._counts["acts"] += await self._ports.analytics.record(events[start : start + _RECORDED_AT_ONCE])
+        for some in batched(events, _WRITTEN_AT_ONCE):
+            self._counts["acts"] += await self._ports.analytics.record(some)
 
     async def _error_of(self, work: Awaitable[None], what: str) -> str | None:
         """What went wrong when trying again at once would not help, in words without personal data.
