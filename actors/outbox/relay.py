@@ -30,7 +30,7 @@ from storage.records import AnalyticsEvent, Message, Rsvp
 
 _log = logging.getLogger("flow.actors")
 
-_WRITTEN_AT_ONCE: Final = 100
+_WRITTEN_AT_ONCE: Final = 32
 """Neither the loop nor the database is to be held by one large write while messages wait."""
 
 
@@ -51,7 +51,7 @@ class RelayLimits:
     """How often storage is looked through for what nobody holds."""
     linger_s: float = 0.5
     """How long a round that did not fill its batch lets more gather: rooms' people are read once a round."""
-    member_page: int = 128
+    member_page: int = 64
     concurrent_notifies: int = 32
 
 
