@@ -29,6 +29,8 @@ KILLS, STOPS = 5, 2
 SETTLED_S, BEFORE_S, DURING_S = 1.5, 3.0, 4.0
 _AFTER_S = 1.5
 _PATIENCE_S = 30.0
+_LOOK_S = 1.0
+"""Between two looks at the fleet, which cost the supervisor some milliseconds each: what is measured must not feel them."""
 
 
 async def status(flow: FlowProcess) -> dict[str, Any]:
@@ -44,7 +46,7 @@ async def until_whole(flow: FlowProcess, hosts: int) -> dict[str, int]:
         running = {m["name"]: m["pid"] for m in members if m["kind"] == "host" and m["state"] == "running"}
         if len(running) == hosts and any(m["state"] == "standby" for m in members):
             return running
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(_LOOK_S)
     raise AssertionError("the fleet did not become whole again")
 
 
