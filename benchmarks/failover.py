@@ -30,7 +30,7 @@ SETTLED_S, BEFORE_S, DURING_S = 1.5, 3.0, 4.0
 _AFTER_S = 1.5
 _PATIENCE_S = 30.0
 _LOOK_S = 1.0
-"""Between two looks at the fleet, which cost the supervisor some milliseconds each: what is measured must not feel them."""
+"""Between two looks at the fleet: each costs the supervisor some milliseconds, which what is measured must not feel."""
 
 
 async def status(flow: FlowProcess) -> dict[str, Any]:
