@@ -47,7 +47,7 @@ class SocketBuckets:
 
     def __init__(self, limits: EdgeLimits) -> None:
         self._limits = limits
-        self._all = TokenBucket(limits.requests_per_socket)
+        self._all: TokenBucket | None = None
         self._by_event: dict[str, TokenBucket] = {}
 
     def take(self, event: str, now: float) -> None:
@@ -55,6 +55,8 @@ class SocketBuckets:
         bucket = self._by_event.get(event)
         if bucket is None:
             bucket = self._by_event[event] = TokenBucket(self._limits.rate_of(event))
+        if self._all is None:  # not before it is needed: most sockets only listen
+            self._all = TokenBucket(self._limits.requests_per_socket)
         wait = bucket.take(now) or self._all.take(now)
         if wait:
             raise FlowError(RATE_LIMITED, retry_after_ms=max(1, round(wait * 1000)))

@@ -7,6 +7,7 @@ early is ended by whoever owns sessions.
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _MIN_SECRET_BYTES: Final = 32
 _MAX_TOKEN_CHARACTERS: Final = 4_096
 _CLAIMS: Final = ("exp", "iat", "iss", "aud", "sub", "sid", "jti")
 _MAX_CLOCK_SKEW_S: Final = 60
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +128,15 @@ class TokenService:
         """
         signed, _, signature = token.rpartition(".")
         digest = hmac.digest(secret, signed.encode(), hashlib.sha256)
-        if not hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), signature.encode()):
+        expected = binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=")
+        if not hmac.compare_digest(expected, signature.encode()):
             raise FlowError(UNAUTHENTICATED)
         body = signed.partition(".")[2]
         try:
             claims = orjson.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         except ValueError as error:
             raise FlowError(UNAUTHENTICATED) from error
-        if not isinstance(claims, dict) or any(claims.get(name) is None for name in _CLAIMS):
+        if not isinstance(claims, dict) or None in map(claims.get, _CLAIMS):
             raise FlowError(UNAUTHENTICATED)
         if claims["iss"] != self._settings.issuer or claims["aud"] != self._settings.audience:
             raise FlowError(UNAUTHENTICATED)

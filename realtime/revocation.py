@@ -30,6 +30,9 @@ REVOKED: Final = "session:revoked"
 
 _TELL_TIMEOUT_S: Final = 2.0
 _CHECK_TIMEOUT_S: Final = 1.0
+_OPEN_S: Final = 0.25
+"""How long a question that waits for its turn takes newcomers: so much longer may the first of them have to wait."""
+
 _SWEEP_INTERVAL_S: Final = 60.0
 _WATCH_PAUSE_S: Final = 1.0
 _SETTLE_S: Final = 1.0
@@ -60,18 +63,42 @@ async def tell_revoked(router: Commands, session_id: str) -> None:
 
 
 class _Question:
-    """Sessions that are asked of together; `revoked` holds once it is `answered`."""
+    """Sessions that are asked of together. Whoever waits gets True when theirs has ended, False when not, and None when
+    the time is over: one timer for all of them, so a question takes newcomers for a short while only."""
 
-    __slots__ = ("answered", "revoked", "sessions")
+    __slots__ = ("_clock", "_closed_at", "_timer", "sessions", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.sessions: set[str] = set()
-        self.revoked: Collection[str] = ()
-        self.answered = asyncio.Event()
+        self.waiting: list[tuple[str, asyncio.Future[bool | None]]] = []
+        self._clock = loop.time
+        self._closed_at = loop.time() + _OPEN_S
+        self._timer = loop.call_later(_OPEN_S + _CHECK_TIMEOUT_S, self._give_up)
 
     @property
     def is_full(self) -> bool:
-        return len(self.sessions) >= _NEWCOMERS_A_QUESTION
+        return len(self.waiting) >= _NEWCOMERS_A_QUESTION
+
+    @property
+    def is_closed(self) -> bool:
+        return self.is_full or self._clock() >= self._closed_at
+
+    def ask(self, session_id: str) -> "asyncio.Future[bool | None]":
+        future: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        self.sessions.add(session_id)
+        self.waiting.append((session_id, future))
+        return future
+
+    def answer(self, revoked: Collection[str]) -> None:
+        self._timer.cancel()
+        for session_id, future in self.waiting:
+            if not future.done():
+                future.set_result(session_id in revoked)
+
+    def _give_up(self) -> None:
+        for _, future in self.waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 class Revocations:
@@ -93,15 +120,15 @@ class Revocations:
     async def check(self, session_id: str) -> None:
         """Raises FlowError SESSION_REVOKED; lets in whom storage cannot tell of in time."""
         self.check_known(session_id)
-        is_revoked = False
         try:
-            question = self._question_about(session_id)
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                await question.answered.wait()
-            is_revoked = session_id in question.revoked
-        except (TimeoutError, RuntimeError):  # too late, or no task may be started for it
+            question = self._question_about()
+        except RuntimeError:  # no task may be started for it
             self._unanswered += 1
-        if is_revoked:
+            return
+        is_revoked = await question.ask(session_id)
+        if is_revoked is None:
+            self._unanswered += 1
+        elif is_revoked:
             self._remember(session_id)
         self.check_known(session_id)
 
@@ -110,23 +137,20 @@ class Revocations:
         if session_id in self._known:
             raise FlowError(SESSION_REVOKED)
 
-    def _question_about(self, session_id: str) -> _Question:
-        """The next question will be about it too."""
+    def _question_about(self) -> _Question:
+        """The next question, which may be asked of one session more."""
         if not self._is_asking:
             _ = self._tasks.start("revocations", self._ask_all())
             self._is_asking = True
-        if not self._questions or self._questions[-1].is_full:
-            self._questions.append(_Question())
-        question = self._questions[-1]
-        question.sessions.add(session_id)
-        return question
+        if not self._questions or self._questions[-1].is_closed:
+            self._questions.append(_Question(asyncio.get_running_loop()))
+        return self._questions[-1]
 
     async def _ask_all(self) -> None:
         try:
             while self._questions:
                 question = self._questions.popleft()
-                question.revoked = await self._ask(question.sessions)
-                question.answered.set()
+                question.answer(await self._ask(question.sessions))
                 if self._questions and not self._questions[0].is_full:
                     await asyncio.sleep(_GATHER_S)
         finally:

@@ -40,7 +40,7 @@ class Key(NamedTuple):
     id: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.id}"
+        return self.kind + "/" + self.id  # each command is routed by it, and a format of an enumeration is dear
 
     @classmethod
     def parse(cls, text: str) -> "Key":

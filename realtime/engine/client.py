@@ -24,6 +24,27 @@ _CLIENT_LEFT: Final = "client_disconnect"
 _logger = logging.getLogger("flow.engine")
 
 
+class _Patience:
+    """How long one admission may take: in the engine's wheel, because a timer for each is dear."""
+
+    __slots__ = ("_is_late", "_task", "wheel_slot")
+
+    def __init__(self, task: "asyncio.Task[None] | None") -> None:
+        self.wheel_slot = -1
+        self._task = task
+        self._is_late = False
+
+    def tick(self, now: float) -> float | None:
+        assert self._task is not None, "an admission is a task"
+        self._is_late = True
+        self._task.cancel()
+        return None
+
+    def is_over(self) -> bool:
+        """Asked of a cancelled task: whether it was for this, and for nothing else."""
+        return self._is_late and self._task is not None and self._task.uncancel() == 0
+
+
 class SocketIoClient:
     """One per session."""
 
@@ -123,18 +144,24 @@ class SocketIoClient:
     async def _admit(self, connection: NamespaceConnection, handshake: ConnectHandshake) -> None:
         # What is kept is what the client is told: an error that is kept where it was caught holds this very frame.
         refusal: dict[str, object] | None = None
+        runtime, patience = self._runtime, _Patience(asyncio.current_task())
+        runtime.wheel.schedule(patience, runtime.clock.monotonic() + runtime.limits.connect_timeout_s)
         try:
-            async with asyncio.timeout(self._runtime.limits.connect_timeout_s):
-                await self._application.connect(connection, handshake)
+            await self._application.connect(connection, handshake)
         except FlowError as error:
             refusal = _connect_error(error)
+        except asyncio.CancelledError:
+            if not patience.is_over():
+                raise
+            refusal = _connect_error(FlowError(DEADLINE_EXCEEDED))
         except TimeoutError:
             refusal = _connect_error(FlowError(DEADLINE_EXCEEDED))
         except Exception:
             _logger.exception("the application failed to admit a connection to namespace %s", connection.namespace)
             refusal = _connect_error(FlowError(INTERNAL))
         finally:
-            self._runtime.counters.admissions -= 1
+            runtime.wheel.forget(patience)
+            runtime.counters.admissions -= 1
         if refusal is None:
             self._admitted(connection)
         elif connection.phase is not Phase.OVER:

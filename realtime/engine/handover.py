@@ -6,9 +6,9 @@ connection has gone, and its handler returns a response that writes nothing.
 """
 
 import asyncio
-import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,9 @@ from aiohttp import web
 from realtime.engine.websocket import WebSocketTransport
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY_BYTES: Final = 16
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""Sixteen bytes in base64."""
+
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 )
@@ -35,16 +37,14 @@ def accept_key(headers: Mapping[str, str]) -> str | None:
     """
     if headers.get("upgrade", "").strip().lower() != "websocket":
         return None
-    if "upgrade" not in {token.strip() for token in headers.get("connection", "").lower().split(",")}:
+    connection = headers.get("connection", "").lower()
+    if connection != "upgrade" and "upgrade" not in {token.strip() for token in connection.split(",")}:
         return None
     key = headers.get("sec-websocket-key", "")
-    try:
-        valid = headers.get("sec-websocket-version") == "13" and len(base64.b64decode(key, validate=True)) == _KEY_BYTES
-    except (binascii.Error, ValueError):
+    if headers.get("sec-websocket-version") != "13" or _KEY.fullmatch(key) is None:
         return None
-    return (
-        base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode() if valid else None
-    )
+    digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def switching(accept: str) -> bytes:

@@ -6,6 +6,7 @@ is then HTTP's to understand or to answer: what it takes, an HTTP server would h
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 MAX_HEAD_BYTES: Final = 16_384
@@ -15,6 +16,10 @@ _REQUEST_LINE: Final = re.compile(r"GET (/[!-\"$->@-~]*)\?([!-\"$-~]*) HTTP/1\.1
 _NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _NAMES: Final = re.compile(rf"{_NAME}(?:\n{_NAME})*")
 _WITH_BODY: Final = frozenset({"content-length", "transfer-encoding", "expect"})
+
+
+_KNOWN_QUERIES: Final = 256
+_LONGEST_KNOWN: Final = 256
 
 
 class RequestHead(NamedTuple):
@@ -53,9 +58,18 @@ def read_head(data: bytes) -> RequestHead | None:
     return RequestHead(match[1], match[2], headers)
 
 
-def plain_query(query_string: str) -> dict[str, str] | None:
+def plain_query(query_string: str) -> Mapping[str, str] | None:
     """The parameters by name when each is there once and has no escape in its name; None otherwise. Values are as they
-    came."""
+    came. Not to be changed: those who open websockets ask in a handful of ways, and each is taken apart once."""
+    return _known_query(query_string) if len(query_string) <= _LONGEST_KNOWN else _taken_apart(query_string)
+
+
+@lru_cache(maxsize=_KNOWN_QUERIES)
+def _known_query(query_string: str) -> Mapping[str, str] | None:
+    return _taken_apart(query_string)
+
+
+def _taken_apart(query_string: str) -> Mapping[str, str] | None:
     parts = query_string.split("&")
     query = {name: value for name, _, value in (part.partition("=") for part in parts)}
     if len(query) != len(parts) or any("%" in name or "+" in name for name in query):

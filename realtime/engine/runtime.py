@@ -8,6 +8,8 @@ import base64
 import os
 from typing import TYPE_CHECKING, Final, Protocol
 
+import orjson
+
 from cluster.kernel.clock import Clock
 from cluster.kernel.tasks import TaskOwner
 from realtime.engine.counters import Counters
@@ -20,7 +22,22 @@ if TYPE_CHECKING:
     from realtime.engine.session import Session
 
 _ID_BYTES: Final = 15
+_ID_CHARACTERS: Final = 20
 _IDS_A_DRAW: Final = 64
+
+
+_UPGRADES: Final[dict[str, list[str]]] = {"polling": ["websocket"], "websocket": []}
+
+
+def _opening_rest(limits: EngineLimits, upgrades: list[str]) -> bytes:
+    """What an OPEN packet says of the session besides its id, which is the same for all of them."""
+    fields = {
+        "upgrades": upgrades,
+        "pingInterval": limits.ping_interval_ms,
+        "pingTimeout": limits.ping_timeout_ms,
+        "maxPayload": limits.max_payload_bytes,
+    }
+    return orjson.dumps(fields).removeprefix(b"{")
 
 
 class LingeringTransport(WheelEntry, Protocol):
@@ -60,14 +77,22 @@ class Runtime:
         self.empty = asyncio.Event()
         self.empty.set()
         self.draining = False
-        self._random: list[bytes] = []
+        self._drawn_ids: list[str] = []
+        self._openings = {name: _opening_rest(limits, upgrades) for name, upgrades in _UPGRADES.items()}
 
     def new_id(self) -> str:
         """An id that nobody can guess, with the edge's prefix so that any edge can tell whose it is."""
-        if not self._random:
-            drawn = os.urandom(_ID_BYTES * _IDS_A_DRAW)  # one system call for many
-            self._random = [drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES)]
-        return self.session_prefix + base64.urlsafe_b64encode(self._random.pop()).decode()
+        if not self._drawn_ids:  # one system call for many
+            drawn = base64.urlsafe_b64encode(os.urandom(_ID_BYTES * _IDS_A_DRAW)).decode()
+            self._drawn_ids = [
+                self.session_prefix + drawn[start : start + _ID_CHARACTERS]
+                for start in range(0, len(drawn), _ID_CHARACTERS)
+            ]
+        return self._drawn_ids.pop()
+
+    def opening(self, session_id: str, transport: str) -> bytes:
+        """The OPEN packet of a session that begins with this transport."""
+        return b'0{"sid":%b,%b' % (orjson.dumps(session_id), self._openings[transport])
 
     def remember(self, session: "Session") -> None:
         self.sessions[session.id] = session

@@ -10,8 +10,6 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
-import orjson
-
 from cluster.kernel.errors import INTERNAL, NO_PONG, PROTOCOL_ERROR, SLOW_CONSUMER, ErrorKind
 from realtime.engine.packets import ProtocolViolation
 from realtime.engine.runtime import Runtime
@@ -89,15 +87,7 @@ class Session:
 
     def start(self) -> None:
         """Tell the client its session id and begin the heartbeat."""
-        limits = self._runtime.limits
-        opening = {
-            "sid": self.id,
-            "upgrades": ["websocket"] if self.transport.name == "polling" else [],
-            "pingInterval": limits.ping_interval_ms,
-            "pingTimeout": limits.ping_timeout_ms,
-            "maxPayload": limits.max_payload_bytes,
-        }
-        self.transport.push(Wire(b"0" + orjson.dumps(opening)))
+        self.transport.push(Wire(self._runtime.opening(self.id, self.transport.name)))
         self._runtime.remember(self)
         self._rest()
 
