@@ -21,17 +21,25 @@ _NEVER: Final = 1_000_000_000
 class QuietCollector:
     """`stop` gives the process back to the collector's own rules.
 
-    `young` is how many new objects a young collection waits for, by default as many as were set.
+    `young` is how many new objects a young collection waits for, `middle` how many of those come before one that looks
+    at what they left; by default as many as were set. Their product bounds what one turn has to look at.
     """
 
-    def __init__(self, clock: Clock, *, young: int | None = None, full_every_s: float = FULL_EVERY_S) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        young: int | None = None,
+        middle: int | None = None,
+        full_every_s: float = FULL_EVERY_S,
+    ) -> None:
         self._clock = clock
         self._full_every_s = full_every_s
         self._thresholds = gc.get_threshold()
         self._full_at = clock.monotonic() + full_every_s
         self._full_collections = 0
-        usual, middle, _ = self._thresholds
-        gc.set_threshold(usual if young is None else young, middle, _NEVER)
+        usual_young, usual_middle, _ = self._thresholds
+        gc.set_threshold(usual_young if young is None else young, usual_middle if middle is None else middle, _NEVER)
         gc.freeze()
 
     def turn(self) -> None:

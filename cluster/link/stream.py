@@ -1,12 +1,14 @@
 """One TCP connection that carries frames: both ends of a link are built on it.
 
 It owns the transport, the outgoing batch and the reader. It promises that frames leave in the order of `send`, that
-those of one loop turn leave in one write, that unsent bytes can be read at any moment, and that `_lost` is called once,
-after which nothing is received. It never waits and never decides what a frame means.
+those of one loop turn leave in one write, that unsent bytes can be read at any moment, that one turn receives no more
+frames than its user asked for, and that `_lost` is called once, after which nothing is received. It never waits and
+never decides what a frame means.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import msgspec
@@ -28,8 +30,10 @@ _encode = msgspec.msgpack.Encoder().encode
 class FrameStream(asyncio.Protocol, ABC):
     """Until `_authenticated` is called, frames are held to the handshake's size."""
 
-    def __init__(self, max_frame_bytes: int, clock: Clock) -> None:
+    def __init__(self, max_frame_bytes: int, clock: Clock, *, frames_a_turn: int | None = None) -> None:
+        """`frames_a_turn`: after so many received at once the loop turns, and meanwhile no more are read."""
         self._max_frame_bytes = max_frame_bytes
+        self._frames_a_turn = frames_a_turn
         self._clock = clock
         self._reader = FrameReader(min(MAX_HANDSHAKE_FRAME_BYTES, max_frame_bytes))
         self._transport: asyncio.Transport | None = None
@@ -125,16 +129,28 @@ class FrameStream(asyncio.Protocol, ABC):
 
     def data_received(self, data: bytes) -> None:
         self.last_heard = self._clock.monotonic()
+        self._take(self._reader.feed(data))
+
+    def _take(self, payloads: Iterator[bytes]) -> None:
         try:
-            for payload in self._reader.feed(data):
+            for taken, payload in enumerate(payloads, start=1):
                 if self._reason is not None:
                     return
                 self._received(payload)
+                if taken == self._frames_a_turn and self._transport is not None:
+                    self._transport.pause_reading()
+                    self._loop.call_soon(self._go_on, payloads)
+                    break
         except (ProtocolViolation, HandshakeFailed) as error:
             self._violated(error)
             self.abort(str(error))
         # What was answered at once leaves at once.
         self._flush()
+
+    def _go_on(self, payloads: Iterator[bytes]) -> None:
+        if self._transport is not None and self._reason is None:
+            self._transport.resume_reading()
+            self._take(payloads)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._close_timer is not None:

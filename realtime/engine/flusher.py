@@ -13,7 +13,9 @@ from typing import Final, Protocol
 
 from cluster.kernel.clock import Clock
 
-_FLUSHES_PER_TURN: Final = 512
+_FLUSHES_PER_TURN: Final = 128
+"""A write costs up to 30 µs."""
+
 _LONGEST_REST_S: Final = 0.01
 _SHORTEST_REST_S: Final = 0.001
 """The loop's timers are no finer."""

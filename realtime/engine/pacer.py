@@ -1,7 +1,8 @@
-"""Spreads the work that newcomers bring over loop turns: a crowd at the door keeps nobody waiting who is inside.
+"""Spreads what a crowd brings over loop turns: one at the door, or on its way out, keeps nobody waiting inside.
 
-Handshakes and admissions go through it, first come first served, a bounded number a turn. Never awaits, starts no task.
-Its line is as long as its users let it be: the connections on their way, and the namespaces that open sockets ask for.
+Handshakes and admissions go through one, the ends of sessions through another: first come first served, a bounded
+number a turn. Never awaits, starts no task. Its line is as long as its users let it be: the connections on their way,
+the namespaces that open sockets ask for, the sessions there were.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ _WORKS_A_TURN: Final = 16
 
 
 class Pacer:
-    """One per engine."""
+    """Each engine has two."""
 
     __slots__ = ("_loop", "_scheduled", "_waiting")
 

@@ -56,6 +56,7 @@ class Runtime:
     """`sessions` is every session by id, closing ones included; `lingering` the transports that wait for their end.
 
     `empty` is set while there is neither. `arriving` are connections that have not said yet what they want.
+    `pacer` is the line of newcomers, `endings` that of handlers which are yet to be told of their sessions' end.
     """
 
     def __init__(self, limits: EngineLimits, clock: Clock, session_prefix: str) -> None:
@@ -67,6 +68,7 @@ class Runtime:
         self.counters = Counters()
         self.flusher = Flusher(loop, clock)
         self.pacer = Pacer(loop)
+        self.endings = Pacer(loop)
         self.wheel = PingWheel(
             clock, loop, shortest_deadline_s=min(limits.ping_interval_ms, limits.ping_timeout_ms) / 1000
         )

@@ -107,6 +107,7 @@ class SocketEngine:
             "flushes_waiting": len(runtime.flusher),
             "connections_arriving": len(runtime.arriving),
             "newcomers_waiting": len(runtime.pacer),
+            "endings_waiting": len(runtime.endings),
             "timers": len(runtime.wheel),
         }
 
@@ -139,6 +140,8 @@ class SocketEngine:
         for waiting in (*runtime.lingering, *runtime.arriving):
             waiting.abort()
         await asyncio.sleep(0)
+        while len(runtime.endings):  # noqa: ASYNC110 - a turn for each few, and they are the last
+            await asyncio.sleep(0)
 
     async def _shut_down(self, app: web.Application) -> None:
         await self.close(SERVER_SHUTDOWN)

@@ -8,6 +8,7 @@ upgrade puts a websocket in the place of polling.
 import logging
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from cluster.kernel.errors import INTERNAL, NO_PONG, PROTOCOL_ERROR, SLOW_CONSUMER, ErrorKind
@@ -199,7 +200,7 @@ class Session:
     def _end(self, reason: str) -> None:
         self.is_open = False
         self._runtime.counters.closes[reason] += 1
-        self._runtime.loop.call_soon(self.handler.closed, reason)
+        self._runtime.endings.add(partial(self.handler.closed, reason))
         del self.handler  # it knows the session, and a cycle would wait for the collector
         if self.probe is not None:
             self.probe.session_ended()

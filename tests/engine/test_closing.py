@@ -1,6 +1,7 @@
 """How the server ends sockets: close codes, who is told to come back, and the shutdown of the whole engine."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -64,6 +65,21 @@ async def test_the_end_is_told_in_a_turn_of_its_own() -> None:
         assert not connection.is_open
         assert await served.application.ended.get() == (connection, "server_shutdown")
         assert served.application.ended.empty()
+
+
+async def test_those_who_go_at_once_are_told_of_a_few_a_turn() -> None:
+    async with serve() as served:
+        for _ in range(100):
+            await served.client()
+        connections = [await served.application.connections.get() for _ in range(100)]
+        for connection in connections:
+            connection.close(SERVER_SHUTDOWN)
+        seen = [0]
+        while seen[-1] < 100:
+            await asyncio.sleep(0)
+            seen.append(served.application.ended.qsize())
+        assert max(later - before for before, later in itertools.pairwise(seen)) <= 16
+        assert [(await served.application.ended.get())[0] for _ in range(100)] == connections
 
 
 async def test_closing_the_engine_closes_every_socket_and_takes_no_more() -> None:

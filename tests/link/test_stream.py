@@ -38,6 +38,7 @@ class Wire(asyncio.Transport):
         self.writes: list[bytes] = []
         self.held = 0
         self.aborted = False
+        self.is_read = True
         self._stream = stream
 
     def write(self, data: Any) -> None:
@@ -46,6 +47,12 @@ class Wire(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self.held
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
 
     def is_closing(self) -> bool:
         return self.aborted
@@ -94,6 +101,32 @@ async def test_what_is_answered_at_once_leaves_at_once_and_together(stream: Plai
     stream.data_received(b"".join(len(p).to_bytes(4, "big") + p for p in (b"\x01", b"\x02", b"\x03")))
     assert len(wire.writes) == 1
     assert wire.frames() == [["answer", 1], ["answer", 2], ["answer", 3]]
+
+
+async def test_no_more_than_so_many_frames_are_received_in_one_turn_and_none_is_read_meanwhile() -> None:
+    stream = Plain(1 << 20, SystemClock(), frames_a_turn=2)
+    stream.connection_made(wire := Wire(stream))
+    stream.data_received(b"".join((1).to_bytes(4, "big") + bytes((number,)) for number in range(1, 6)))
+    received = []
+    while not wire.is_read:
+        received.append(stream.received)
+        await asyncio.sleep(0)
+    assert received == [2, 4]
+    assert wire.frames() == [["answer", number] for number in range(1, 6)]
+    stream.data_received((1).to_bytes(4, "big") + b"\x06")
+    assert stream.received == 6
+    stream.abort("for the test")
+    await stream.wait_gone()
+
+
+async def test_a_stream_that_is_lost_between_two_turns_receives_nothing_more() -> None:
+    stream = Plain(1 << 20, SystemClock(), frames_a_turn=2)
+    stream.connection_made(Wire(stream))
+    stream.data_received(b"".join((1).to_bytes(4, "big") + bytes((number,)) for number in range(1, 6)))
+    stream.connection_lost(None)
+    await a_turn()
+    assert stream.received == 2
+    assert stream.reasons == ["the peer closed the connection"]
 
 
 async def test_a_turn_that_writes_much_does_not_wait_for_its_end(stream: Plain, wire: Wire) -> None:
