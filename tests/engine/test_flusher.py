@@ -87,3 +87,22 @@ async def test_what_is_shared_during_a_round_belongs_to_the_next() -> None:
     flusher.add_to_round(again)
     await eventually(lambda: len(flusher) == 0)
     assert all(transport.flushes == 1 for transport in (*crowd, again))
+
+
+async def test_what_goes_to_one_alone_does_not_wait_for_a_round_that_is_about_to_begin() -> None:
+    flusher = Flusher(asyncio.get_running_loop(), ManualClock())
+    order: list[str] = []
+
+    class Told(Transport):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def flush(self) -> None:
+            order.append(self.name)
+
+    for number in range(3):
+        flusher.add_to_round(Told(f"told {number}"))
+    flusher.add(Told("answered"))
+    await eventually(lambda: len(flusher) == 0)
+    assert order == ["answered", "told 0", "told 1", "told 2"]
