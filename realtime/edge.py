@@ -65,7 +65,7 @@ _KEEPALIVE_S: Final = 75.0
 """How long an HTTP connection may be idle; aiohttp's own is an hour."""
 _BACKLOG: Final = 1_024
 """Connections that wait to be accepted. A crowd that comes back at once is larger than aiohttp's 128, and whoever finds
-no place dials again only a second later. All that wait are accepted in one turn of the loop, so not more."""
+no place dials again only a second later."""
 
 _LAST_WORDS_S: Final = 0.5
 """The least time that closed sockets have to read their end."""

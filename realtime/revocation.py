@@ -41,7 +41,7 @@ _SETTLE_S: Final = 1.0
 _SESSIONS_A_QUESTION: Final = 500
 _NEWCOMERS_A_QUESTION: Final = 200
 _ANSWERS_A_TURN: Final = 16
-_GATHER_S: Final = 0.02
+_GATHER_S: Final = 0.01
 """How long those who came while a question was asked wait for more of them: a crowd costs few questions, and one who
 comes alone waits for nothing."""
 

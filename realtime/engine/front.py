@@ -8,6 +8,8 @@ may be on their way, and that none of them outlives the engine.
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
@@ -18,6 +20,9 @@ from realtime.engine.request_head import MAX_HEAD_BYTES, RequestHead, end_of_hea
 from realtime.engine.runtime import Runtime
 
 _MAX_EARLY_BYTES: Final = 65_536
+_ACCEPTS_A_TURN: Final = 8
+"""uvloop accepts one connection a turn and listening socket, however many wait. So each socket is listened to by so
+many servers: a crowd does not wait for as many turns as it has heads, and does not come in all at once either."""
 
 
 class FirstRequest(asyncio.Protocol):
@@ -152,6 +157,7 @@ class FrontSite(web.BaseSite):
         self._host = host
         self._port = port
         self._reuse_port = reuse_port
+        self._doubles: list[asyncio.Server] = []
 
     @property
     def name(self) -> str:
@@ -161,6 +167,16 @@ class FrontSite(web.BaseSite):
         """Raises OSError."""
         await super().start()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
+        self._server = server = await loop.create_server(
             self._front, self._host, self._port, backlog=self._backlog, reuse_port=self._reuse_port
         )
+        for listening in tuple(server.sockets):
+            for _ in range(_ACCEPTS_A_TURN - 1):
+                again = socket.socket(fileno=os.dup(listening.fileno()))
+                self._doubles.append(await loop.create_server(self._front, sock=again, backlog=self._backlog))
+
+    async def stop(self) -> None:
+        doubles, self._doubles = self._doubles, []
+        for double in doubles:
+            double.close()
+        await super().stop()

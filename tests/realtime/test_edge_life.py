@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 
 import pytest
@@ -70,3 +71,15 @@ async def test_a_connection_that_comes_as_the_edge_stops_is_ended(turns: int):
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.to_thread(late.recv, 1) == b""
     await flow.stop()
+
+
+async def test_a_crowd_that_dials_at_once_is_let_in_several_a_turn(flow: Flow):
+    port = int(flow.urls["edge-0"].rpartition(":")[2])
+    crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
+    let_in = [0]
+    while let_in[-1] < len(crowd):
+        await asyncio.sleep(0)
+        let_in.append(round(flow.edges[0].statistics()["connections_arriving"]))
+    assert max(later - before for before, later in itertools.pairwise(let_in)) == 8
+    for connection in crowd:
+        connection.close()
