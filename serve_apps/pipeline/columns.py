@@ -35,7 +35,8 @@ NO_ROWS: Final = np.zeros(0, np.int64)
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Row i of every column is `events[i]`. Unknown places are NaN; `capacity` is -1 where there is no limit. `newest`
-    are the rows published last, newest first, closed ones among them."""
+    are the rows published last, newest first, closed ones among them. Only the first `topics_used` of `topics` are used
+    by anybody."""
 
     events: tuple[CatalogueEvent, ...]
     row_of: dict[str, int]
@@ -48,6 +49,7 @@ class Columns:
     capacity: npt.NDArray[np.int32]
     organizer: npt.NDArray[np.int32]
     topics: Buckets
+    topics_used: int
     is_open: Flags
     going: npt.NDArray[np.int32]
     trend: Floats
@@ -64,6 +66,10 @@ class Columns:
         """The rows of those that are there."""
         found = (self.row_of.get(event_id) for event_id in event_ids)
         return np.fromiter((row for row in found if row is not None), np.int64)
+
+    def topics_of(self, rows: Rows) -> Buckets:
+        """Of each row those that anybody uses: what is not there need not be looked at."""
+        return self.topics[rows, : self.topics_used]
 
     def open_at(self, now_ms: int) -> Flags:
         """Which may be recommended at all: public, not over, not full."""
@@ -126,6 +132,7 @@ def _nothing() -> Columns:
         capacity=np.zeros(0, np.int32),
         organizer=np.zeros(0, np.int32),
         topics=np.zeros((0, event_features([]).topics.shape[1]), np.int32),
+        topics_used=1,
         is_open=np.zeros(0, bool),
         going=np.zeros(0, np.int32),
         trend=np.zeros(0, np.float32),
@@ -161,6 +168,7 @@ def _appended(columns: Columns, events: Sequence[CatalogueEvent], features: Feat
         capacity=grown(columns.capacity, capacities),
         organizer=grown(columns.organizer, owners),
         topics=grown(columns.topics, features.topics),
+        topics_used=max(columns.topics_used, int((features.topics > 0).sum(axis=1).max(initial=0))),
         is_open=np.concatenate((columns.is_open, np.fromiter((event.is_public for event in events), bool, count))),
         going=np.concatenate((columns.going, np.zeros(count, np.int32))),
         trend=np.concatenate((columns.trend, np.zeros(count, np.float32))),

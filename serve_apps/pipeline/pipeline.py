@@ -33,10 +33,10 @@ from serve_apps.pipeline.rankers import DeepRanker, LinearRanker
 from serve_apps.pipeline.ranking_features import NAMES, Taste, feature_matrix, taste
 from serve_apps.pipeline.reasons import reasons
 from serve_apps.pipeline.settings import PipelineSettings
-from serve_apps.pipeline.sources import FILLERS, SOURCES, Looking
+from serve_apps.pipeline.sources import FILLERS, SOURCES, Looking, Sight
 from serve_apps.pipeline.standing import Standing
 from serve_apps.pipeline.treatments import Treatment, treatment
-from serve_apps.retrieval import scores_of
+from serve_apps.retrieval import Scored, scored
 
 RETRIEVAL_SHARE: Final = 0.5
 PLUGIN_SHARE: Final = 0.7
@@ -68,7 +68,7 @@ class _Work:
     kind: Kind
     treatment: Treatment
     rows: Rows = field(default_factory=lambda: NO_ROWS)
-    sources: dict[int, set[str]] = field(default_factory=dict)
+    sources: dict[str, frozenset[int]] = field(default_factory=dict)
     degraded: set[str] = field(default_factory=set)
     fresh: Rows = field(default_factory=lambda: NO_ROWS)
     features: Floats | None = None
@@ -80,8 +80,11 @@ class _Work:
         return self.look.request
 
     def keep(self, name: str, rows: Rows) -> None:
-        for row in rows.tolist():
-            self.sources.setdefault(row, set()).add(name)
+        self.sources[name] = frozenset(rows.tolist())
+
+    def sources_of(self, row: int) -> tuple[str, ...]:
+        """The names of those that proposed it."""
+        return tuple(name for name in sorted(self.sources) if row in self.sources[name])
 
 
 class Pipeline:
@@ -128,25 +131,26 @@ class Pipeline:
         columns, vectors = snapshot.columns, snapshot.vectors
         tastes = [taste(request, columns) for request in requests]
         open_rows = columns.open_at(now_ms)
-        towers: dict[int, Floats] = {}
-        likes: dict[int, Floats] = {}
+        most_open = int(np.count_nonzero(open_rows))
+        towers: dict[int, Sight] = {}
+        likes: dict[int, Sight] = {}
         if vectors is not None and queries is not None:
             # Both looks of everybody in one multiplication: the vectors are read from memory once.
             personal = [index for index, request in enumerate(requests) if KINDS[request.kind].source is None]
             liked = [index for index in personal if tastes[index].liked_rows.size]
             looks = np.concatenate((queries, _means(vectors, [tastes[index] for index in liked])))
-            scores = scores_of(looks, vectors)
-            if snapshot.standing is not None:
-                scores = snapshot.standing.of(looks, scores)
-            towers = dict(zip(personal, scores, strict=False))
-            likes = dict(zip(liked, scores[len(personal) :], strict=True))
+            sights = _sights(snapshot.standing, looks, scored(looks, vectors, open_rows))
+            towers = dict(zip(personal, sights, strict=False))
+            likes = dict(zip(liked, sights[len(personal) :], strict=True))
+        allowed = [_allowed(columns, open_rows, request) for request in requests]
         return [
             _Work(
                 look=Looking(
                     request=request,
                     taste=tastes[index],
                     columns=columns,
-                    allowed=_allowed(columns, open_rows, request),
+                    allowed=allowed[index],
+                    forbidden=most_open - int(np.count_nonzero(allowed[index])),
                     tower=towers.get(index),
                     alike=likes.get(index),
                     now_ms=now_ms,
@@ -179,7 +183,8 @@ class Pipeline:
                 continue
             rows = np.asarray(retrieved.rows, np.int64)
             one.keep(brought.name, rows[one.look.allowed[rows]])
-        one.rows = np.sort(np.fromiter(one.sources, np.int64, len(one.sources)))
+        proposed = frozenset().union(*one.sources.values())
+        one.rows = np.sort(np.fromiter(proposed, np.int64, len(proposed)))
 
     def _draw(self, one: _Work, source: str, until: float) -> None:
         """From the kind's one source, which is its ranker too."""
@@ -220,10 +225,11 @@ class Pipeline:
     def _rank_group(
         self, snapshot: Snapshot, name: str, brought: Brought | None, members: list[_Work], until: float
     ) -> None:
-        batch = _batch(snapshot.columns, members)
+        features = np.concatenate([one.features for one in members if one.features is not None])
         scores: Floats | None = None
         if brought is not None:
             try:
+                batch = _batch(snapshot.columns, members, features)
                 scores = self._plugins.rank(brought, batch, until - self._monotonic())
             except PluginFailed:
                 for one in members:
@@ -231,7 +237,7 @@ class Pipeline:
                 name = self._own(snapshot, None)
         if scores is None:
             own = snapshot.ranker if name == "deep" and snapshot.ranker is not None else self._linear
-            scores = np.nan_to_num(own.rank(batch))
+            scores = np.nan_to_num(own.scores(features))
         start = 0
         for one in members:
             one.scores, one.ranker = scores[start : start + one.rows.size], name
@@ -251,14 +257,8 @@ class Pipeline:
         if reranker is not None:
             places = self._reranked(one, reranker, places, scores, until)[:limit]
         events = tuple(
-            ScoredEvent(
-                columns.events[row := int(rows[place])].event_id,
-                float(scores[place]),
-                tuple(sorted(one.sources.get(row, (fillers.get(row, ""),)))),
-                reasons(one.look, row, one.sources.get(row, frozenset())),
-                filler=fillers.get(row),
-            )
-            for place in places
+            self._scored(one, row, score, fillers.get(row))
+            for row, score in zip(rows[list(places)].tolist(), scores[list(places)].tolist(), strict=True)
         )
         return RecommendationAnswer(
             events=events,
@@ -270,6 +270,12 @@ class Pipeline:
         )
 
     @staticmethod
+    def _scored(one: _Work, row: int, score: float, filler: Filler | None) -> ScoredEvent:
+        sources = one.sources_of(row)
+        why = reasons(one.look, row, sources)
+        return ScoredEvent(one.look.columns.events[row].event_id, score, sources or (filler or "",), why, filler)
+
+    @staticmethod
     def _filled(one: _Work, missing: int, settings: PipelineSettings) -> tuple[dict[int, Filler], Floats]:
         """Rows that fill up a list that is too short, which filler gave each, and scores: below all others."""
         found: dict[int, Filler] = {}
@@ -277,7 +283,7 @@ class Pipeline:
             if len(found) >= missing:
                 break
             for row in FILLERS[name](one.look, KIND_QUOTA).rows.tolist():
-                if row not in one.sources:
+                if not one.sources_of(row):
                     found.setdefault(row, name)
         rows = np.array(list(found), np.int64)
         return found, adjusted(_by_place(rows), one.look.columns, rows, one.look.now_ms, settings) - BELOW
@@ -315,15 +321,22 @@ def _means(vectors: Floats, tastes: Sequence[Taste]) -> Floats:
     return np.array(means, np.float32).reshape(len(means), vectors.shape[1])
 
 
-def _at(scores: Floats | None, one: _Work) -> Floats:
-    return np.zeros(one.rows.size, np.float32) if scores is None else scores[one.rows]
+def _sights(standing: Standing | None, looks: Floats, found: Scored) -> list[Sight]:
+    mean, spread = np.zeros(len(looks), np.float32), np.ones(len(looks), np.float32)
+    if standing is not None:
+        mean, spread = standing.scale(looks)
+    return [Sight(*one) for one in zip(found.scores, found.tops, mean, spread, strict=True)]
 
 
-def _batch(columns: Columns, members: Sequence[_Work]) -> RankingBatch:
+def _at(sight: Sight | None, one: _Work) -> Floats:
+    return np.zeros(one.rows.size, np.float32) if sight is None else sight.at(one.rows)
+
+
+def _batch(columns: Columns, members: Sequence[_Work], features: Floats) -> RankingBatch:
     rows = np.concatenate([one.rows for one in members])
     person = np.repeat(np.arange(len(members)), [one.rows.size for one in members])
     return RankingBatch(
-        features=np.concatenate([one.features for one in members if one.features is not None]),
+        features=features,
         names=NAMES,
         person=person,
         requests=[one.request for one in members],

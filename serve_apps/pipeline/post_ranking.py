@@ -60,7 +60,9 @@ def order(
     organizer has as many as the cap allows.
     """
     left = scores > -np.inf
-    value = np.where(left, scores, -np.inf)
+    base = np.where(left, scores, np.float32(-np.inf))  # -inf for what was chosen, too
+    value = base.copy()
+    weighed = None if likeness is None or not settings.diversity else np.float32(settings.diversity) * likeness
     nearest = np.zeros(scores.size, np.float32)
     counts: dict[int, int] = {}
     chosen: list[int] = []
@@ -71,16 +73,16 @@ def order(
         best = _due(len(chosen) + 1, settings.fresh_every, promised)
         if best is None or not left[best] or _is_capped(counts, int(organizers[best]), settings):
             best = int(value.argmax())
-        left[best], value[best] = False, -np.inf
+        left[best], base[best], value[best] = False, -np.inf, -np.inf
         owner = int(organizers[best])
         if _is_capped(counts, owner, settings):
             held_back.append(best)
             continue
         counts[owner] = counts.get(owner, 0) + 1
         chosen.append(best)
-        if likeness is not None and settings.diversity:
-            np.maximum(nearest, likeness[best], out=nearest)
-            value = np.where(left, scores - settings.diversity * nearest, -np.inf)
+        if weighed is not None:
+            np.maximum(nearest, weighed[best], out=nearest)
+            np.subtract(base, nearest, out=value)
     return chosen + held_back[: max(0, limit - len(chosen))]
 
 
@@ -147,10 +149,15 @@ def _looked_at(
     ranked = ranked[scores[ranked] > -np.inf]
     if ranked.size <= size:
         return ranked
-    owners = organizers[ranked]
-    by_owner = np.argsort(owners, kind="stable")
-    _, starts, counts = np.unique(owners[by_owner], return_index=True, return_counts=True)
-    earlier = np.empty(ranked.size, np.int64)
-    earlier[by_owner] = np.arange(ranked.size) - np.repeat(starts, counts)
-    is_within = (earlier < settings.per_organizer) | (owners < 0)
-    return np.concatenate((ranked[is_within], ranked[~is_within]))[:size]
+    within: list[int] = []
+    beyond: list[int] = []
+    counts: dict[int, int] = {}
+    for place, owner in zip(ranked.tolist(), organizers[ranked].tolist(), strict=True):
+        if _is_capped(counts, owner, settings):
+            beyond.append(place)
+            continue
+        counts[owner] = counts.get(owner, 0) + 1
+        within.append(place)
+        if len(within) == size:
+            break
+    return np.array((within + beyond)[:size], np.int64)

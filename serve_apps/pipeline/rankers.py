@@ -45,7 +45,11 @@ class LinearRanker:
         self._weights = np.array([LINEAR_WEIGHTS.get(name, 0.0) for name in NAMES], np.float32)
 
     def rank(self, batch: RankingBatch) -> Matrix:
-        scores: Matrix = batch.features @ self._weights
+        return self.scores(batch.features)
+
+    def scores(self, features: Matrix) -> Matrix:
+        """One a row."""
+        scores: Matrix = features @ self._weights
         return scores
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_apps.contracts import ModelPerson, RecommendationRequest
-from serve_apps.features import people_features
+from serve_apps.features import BUCKETS, people_features
 from serve_apps.geography import distances_km
 from serve_apps.pipeline.columns import Columns, Floats, Rows
 
@@ -48,7 +48,8 @@ _LIKED: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What a person's past says, boiled down once a request."""
+    """What a person and a past say, boiled down once a request. `interests` are as given and casefolded, `any_liked`
+    the topics of everything that was liked, `friends` how many go to which event."""
 
     topics: npt.NDArray[np.int32]
     past_topics: npt.NDArray[np.int32]
@@ -57,6 +58,9 @@ class Taste:
     organizers: npt.NDArray[np.int32]
     liked_rows: Rows
     liked_topics: tuple[frozenset[int], ...]
+    any_liked: frozenset[int]
+    interests: tuple[tuple[str, str], ...]
+    friends: dict[str, int]
 
 
 def taste(request: RecommendationRequest, columns: Columns) -> Taste:
@@ -70,7 +74,8 @@ def taste(request: RecommendationRequest, columns: Columns) -> Taste:
     ]
     rows = np.array([row for row, _ in liked], np.int64)
     weights = np.array([weight for _, weight in liked], np.float32)
-    topics = columns.topics[rows]
+    topics = columns.topics_of(rows)
+    liked_topics = tuple(frozenset(row) - {0} for row in topics.tolist())
     flat, repeated = topics.ravel(), np.repeat(weights, topics.shape[1])
     names, inverse = np.unique(flat[flat > 0], return_inverse=True)
     sums = np.bincount(inverse, repeated[flat > 0], names.size).astype(np.float32)
@@ -82,7 +87,10 @@ def taste(request: RecommendationRequest, columns: Columns) -> Taste:
         usual_price=float(prices.mean()) if rows.size else None,
         organizers=np.unique(columns.organizer[rows][columns.organizer[rows] >= 0]),
         liked_rows=rows,
-        liked_topics=tuple(frozenset(row) - {0} for row in topics.tolist()),
+        liked_topics=liked_topics,
+        any_liked=frozenset().union(*liked_topics),
+        interests=tuple((interest, interest.casefold()) for interest in request.interests),
+        friends={one.event_id: one.count for one in reversed(request.friends_going)},
     )
 
 
@@ -96,43 +104,43 @@ def feature_matrix(
     now_ms: int,
 ) -> Floats:
     """One row of `NAMES` for each of `rows`; `tower` and `alike` are their scores, 0 where there is no model."""
-    topics = columns.topics[rows]
-    hours = np.maximum(0.0, (columns.start_ms[rows] - now_ms) / HOUR_MS)
+    topics = columns.topics_of(rows)
+    counts = np.maximum((topics > 0).sum(axis=1), 1)
+    start_ms, published_ms = columns.start_ms[rows], columns.published_ms[rows]
+    hours = np.maximum(0.0, (start_ms - now_ms) / HOUR_MS)
     distance, has_distance = _distances(request, columns, rows)
-    start_day = columns.start_ms[rows] // DAY_MS
-    hour_of_day = columns.start_ms[rows] % DAY_MS / HOUR_MS
+    hour_of_day = start_ms % DAY_MS / HOUR_MS
     price = np.nan_to_num(columns.price[rows])
-    capacity = columns.capacity[rows]
-    going = columns.going[rows]
-    age_weeks = np.maximum(0.0, (now_ms - columns.published_ms[rows]) / (7 * DAY_MS))
-    matrix = np.stack(
-        (
-            np.tanh(np.nan_to_num(tower) / 4.0),
-            np.tanh(np.nan_to_num(alike) / 4.0),
-            _share(topics, known.topics),
-            np.log1p(distance) / 5.0,
-            has_distance,
-            np.log1p(hours) / 8.0,
-            hours < 24.0,
-            (start_day + 4) % 7 >= 5,  # 1 January 1970 was a Thursday
-            (hour_of_day >= 17.0) | (hour_of_day < 2.0),
-            np.log1p(_friends(request, columns, rows)) / 3.0,
-            np.log1p(price) / 6.0,
-            price <= 0.0,
-            np.zeros(rows.size)
-            if known.usual_price is None
-            else np.tanh(np.log1p(price) - np.log1p(known.usual_price)),
-            columns.trend[rows],
-            np.log1p(going) / 6.0,
-            np.where(capacity > 0, np.clip(going / np.maximum(capacity, 1), 0.0, 1.0), 0.0),
-            np.where(columns.published_ms[rows] > 0, 0.5**age_weeks, 0.0),
-            _weighted(topics, known),
-            np.isin(columns.organizer[rows], known.organizers),
-            np.full(rows.size, known.liked_rows.size > 0),
-        ),
-        axis=1,
+    log_price = np.log1p(price)
+    capacity, going = columns.capacity[rows], columns.going[rows]
+    age_weeks = np.maximum(0.0, (now_ms - published_ms) / (7 * DAY_MS))
+    values = (
+        np.tanh(np.nan_to_num(tower) / 4.0),
+        np.tanh(np.nan_to_num(alike) / 4.0),
+        _share(topics, counts, known.topics),
+        np.log1p(distance) / 5.0,
+        has_distance,
+        np.log1p(hours) / 8.0,
+        hours < 24.0,
+        (start_ms // DAY_MS + 4) % 7 >= 5,  # 1 January 1970 was a Thursday
+        (hour_of_day >= 17.0) | (hour_of_day < 2.0),
+        np.log1p(_friends(request, columns, rows)) / 3.0,
+        log_price / 6.0,
+        price <= 0.0,
+        0.0 if known.usual_price is None else np.tanh(log_price - np.log1p(known.usual_price)),
+        columns.trend[rows],
+        np.log1p(going) / 6.0,
+        np.where(capacity > 0, np.clip(going / np.maximum(capacity, 1), 0.0, 1.0), 0.0),
+        np.where(published_ms > 0, 0.5**age_weeks, 0.0),
+        _weighted(topics, counts, known),
+        (columns.organizer[rows, np.newaxis] == known.organizers).any(axis=1),
+        known.liked_rows.size > 0,
     )
-    return np.nan_to_num(matrix.astype(np.float32), posinf=0.0, neginf=0.0)
+    turned = np.empty((len(NAMES), rows.size), np.float32)
+    for place, value in enumerate(values):
+        turned[place] = value
+    matrix: Floats = np.ascontiguousarray(turned.T)
+    return np.nan_to_num(matrix, copy=False, posinf=0.0, neginf=0.0)
 
 
 def _distances(request: RecommendationRequest, columns: Columns, rows: Rows) -> tuple[npt.NDArray[np.float64], ...]:
@@ -152,21 +160,21 @@ def _friends(request: RecommendationRequest, columns: Columns, rows: Rows) -> np
     return counts
 
 
-def _share(topics: npt.NDArray[np.int32], own: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+def _share(
+    topics: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], own: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
     if own.size == 0:
         return np.zeros(len(topics))
-    shared = (np.isin(topics, own) & (topics > 0)).sum(axis=1)
-    fewer = np.minimum(np.maximum((topics > 0).sum(axis=1), 1), own.size)
-    shares: npt.NDArray[np.float64] = np.minimum(1.0, shared / fewer)
+    is_own = np.zeros(BUCKETS, bool)
+    is_own[own] = True
+    shares: npt.NDArray[np.float64] = np.minimum(1.0, is_own[topics].sum(axis=1) / np.minimum(counts, own.size))
     return shares
 
 
-def _weighted(topics: npt.NDArray[np.int32], known: Taste) -> npt.NDArray[np.float64]:
+def _weighted(topics: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], known: Taste) -> npt.NDArray[np.float64]:
     if known.past_topics.size == 0:
         return np.zeros(len(topics))
-    places = np.searchsorted(known.past_topics, topics)
-    places = np.minimum(places, known.past_topics.size - 1)
-    hit = known.past_topics[places] == topics
-    counts = np.maximum((topics > 0).sum(axis=1), 1)
-    sums: npt.NDArray[np.float64] = np.where(hit, known.past_weights[places], 0.0).sum(axis=1) / counts
+    weights = np.zeros(BUCKETS, np.float32)
+    weights[known.past_topics] = known.past_weights
+    sums: npt.NDArray[np.float64] = weights[topics].sum(axis=1) / counts
     return sums

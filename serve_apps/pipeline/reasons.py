@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final
 
-from serve_apps.contracts import CatalogueEvent, RecommendationRequest
+from serve_apps.contracts import CatalogueEvent
 from serve_apps.geography import distance_km
 from serve_apps.pipeline.columns import Columns
 from serve_apps.pipeline.ranking_features import Taste
@@ -18,6 +18,7 @@ from serve_apps.pipeline.sources import FRESH_MS, Looking
 
 MOST: Final = 2
 _NEAR_KM: Final = 10.0
+_LEAST_KM_PER_DEGREE: Final = 111.1
 _TRENDS: Final = 0.3
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -46,9 +47,9 @@ def _asked_for(look: Looking, row: int, sources: Collection[str]) -> str | None:
 
 def _others(look: Looking, row: int, sources: Collection[str]) -> Iterator[str | None]:
     event = look.columns.events[row]
-    yield _friends(look.request, event)
+    yield _friends(look.taste, event)
     yield _liked(look.taste, look.columns, row, sources)
-    yield _interest(look.request, event)
+    yield _interest(look.taste, event)
     yield _near(look, row, _NEAR_KM)
     if look.columns.trend[row] >= _TRENDS:
         yield _trends(look, row)
@@ -56,8 +57,8 @@ def _others(look: Looking, row: int, sources: Collection[str]) -> Iterator[str |
         yield "It is new."
 
 
-def _friends(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
-    count = next((one.count for one in request.friends_going if one.event_id == event.event_id), 0)
+def _friends(known: Taste, event: CatalogueEvent) -> str | None:
+    count = known.friends.get(event.event_id, 0)
     if count <= 0:
         return None
     number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
@@ -67,25 +68,29 @@ def _friends(request: RecommendationRequest, event: CatalogueEvent) -> str | Non
 def _liked(known: Taste, columns: Columns, row: int, sources: Collection[str]) -> str | None:
     if known.liked_rows.size == 0:
         return None
-    topics = frozenset(columns.topics[row].tolist())
-    shared = [len(liked & topics) for liked in known.liked_topics]
-    best = max(range(len(shared)), key=shared.__getitem__)
-    if shared[best] == 0:
+    topics = known.any_liked.intersection(columns.topics[row, : columns.topics_used].tolist())
+    if not topics:
         return "People with your taste like it." if "collaborative" in sources else None
+    shared = [len(liked & topics) for liked in known.liked_topics]
+    best = shared.index(max(shared))
     title = columns.events[int(known.liked_rows[best])].title
     return f"Because you liked {title}." if title else None
 
 
-def _interest(request: RecommendationRequest, event: CatalogueEvent) -> str | None:
-    topics = {event.category.casefold(), *(tag.casefold() for tag in event.tags)}
-    match = next((interest for interest in request.interests if interest.casefold() in topics), None)
-    return None if match is None else f"You are interested in {match}."
+def _interest(known: Taste, event: CatalogueEvent) -> str | None:
+    topics = {event.category.casefold(), *map(str.casefold, event.tags)}
+    for interest, folded in known.interests:
+        if folded in topics:
+            return f"You are interested in {interest}."
+    return None
 
 
 def _near(look: Looking, row: int, most: float) -> str | None:
     here, there = look.request.coordinates, look.columns.events[row].coordinates
     if here is None or there is None:
         return None
+    if abs(here[1] - there[1]) * _LEAST_KM_PER_DEGREE > most:
+        return None  # far enough to the north or the south; most are
     kilometres = distance_km(here, there)
     if kilometres > most:
         return None

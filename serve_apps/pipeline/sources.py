@@ -8,7 +8,7 @@ first, and nothing where it has nothing to say. It never raises for odd data.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from serve_apps.geography import distances_km
 from serve_apps.pipeline.columns import NO_ROWS, Columns, Flags, Floats, Rows
 from serve_apps.pipeline.neighbourhood import rows_around
 from serve_apps.pipeline.ranking_features import Taste
-from serve_apps.retrieval import best_rows
+from serve_apps.retrieval import best_allowed, best_rows
 
 NOTHING: Final = Retrieved(NO_ROWS, np.zeros(0, np.float32))
 NEWEST_PER_TOPIC: Final = 4_000
@@ -31,27 +31,43 @@ _SAME_DISTANCE_KM: Final = 0.5
 _CLOSE_KM: Final = 10.0
 
 
+class Sight(NamedTuple):
+    """One look's scores of every row, the best of each lane, and by how much and in what they are told."""
+
+    scores: Floats
+    tops: Floats
+    mean: np.float32
+    spread: np.float32
+
+    def at(self, rows: Rows) -> Floats:
+        """In standard deviations."""
+        told: Floats = (self.scores[rows] - self.mean) / self.spread
+        return told
+
+
 @dataclass(frozen=True, slots=True)
 class Looking:
     """One person's look at the events. `tower` and `alike` are scores of every row: by the two towers, and by likeness
-    to what the person liked; None without a model or a history. `allowed` are open and not excluded."""
+    to what the person liked; None without a model or a history. `allowed` are open and not excluded; `forbidden` is how
+    many are open and excluded."""
 
     request: RecommendationRequest
     taste: Taste
     columns: Columns
     allowed: Flags
-    tower: Floats | None
-    alike: Floats | None
+    forbidden: int
+    tower: Sight | None
+    alike: Sight | None
     now_ms: int
 
 
 def two_tower(look: Looking, limit: int) -> Retrieved:
-    return NOTHING if look.tower is None else _best(look.tower, look.allowed, limit)
+    return NOTHING if look.tower is None else _best(look, look.tower, limit)
 
 
 def collaborative(look: Looking, limit: int) -> Retrieved:
     """What is like the events that the person liked, in the space in which the crowd's behaviour put them."""
-    return NOTHING if look.alike is None else _best(look.alike, look.allowed, limit)
+    return NOTHING if look.alike is None else _best(look, look.alike, limit)
 
 
 def content(look: Looking, limit: int) -> Retrieved:
@@ -63,7 +79,11 @@ def content(look: Looking, limit: int) -> Retrieved:
     total = max(1, len(look.columns))
     rarity = [math.log1p(total / rows.size) for rows in found]
     scores = np.bincount(np.concatenate(found), np.repeat(rarity, [rows.size for rows in found]), len(look.columns))
-    return _best(scores.astype(np.float32), look.allowed & (scores > 0.0), limit)
+    is_found = np.zeros(len(look.columns), bool)
+    for posting in found:
+        is_found[posting] = True
+    rows = np.flatnonzero(is_found & look.allowed)
+    return _first(rows, scores[rows].astype(np.float32), limit)
 
 
 def fresh(look: Looking, limit: int) -> Retrieved:
@@ -71,16 +91,22 @@ def fresh(look: Looking, limit: int) -> Retrieved:
     more, then how near it is. Nobody has done anything with it yet, so nothing else can speak for it."""
     columns, rows = look.columns, look.columns.newest
     rows = rows[look.allowed[rows] & (columns.published_ms[rows] > look.now_ms - FRESH_MS)]
+    is_told = look.taste.topics.size > 0 or look.taste.past_topics.size > 0
+    suits = np.zeros(rows.size, np.float32)
+    if is_told:
+        suits = _suiting(look, rows)
+        wanted = suits > 0.0
+        rows, suits = rows[wanted], suits[wanted]
     if rows.size == 0:
         return NOTHING
-    suits = _suiting(look, rows)
     near = np.zeros(rows.size)
     if look.request.coordinates is not None:
         distances = distances_km(look.request.coordinates, columns.longitude[rows], columns.latitude[rows])
         near = np.nan_to_num(1.0 / (1.0 + distances / _CLOSE_KM))
-    is_told = look.taste.topics.size > 0 or look.taste.past_topics.size > 0
-    wanted = suits > 0.0 if is_told else near >= 1.0 / (1.0 + NEARBY_KM / _CLOSE_KM)
-    return _first(rows[wanted], (suits + near)[wanted].astype(np.float32), limit)
+    if not is_told:
+        wanted = near >= 1.0 / (1.0 + NEARBY_KM / _CLOSE_KM)
+        rows, suits, near = rows[wanted], suits[wanted], near[wanted]
+    return _first(rows, (suits + near).astype(np.float32), limit)
 
 
 def _suiting(look: Looking, rows: Rows) -> Floats:
@@ -92,7 +118,7 @@ def _suiting(look: Looking, rows: Rows) -> Floats:
     for topic, weight in rarity.items():
         weights[topic] = weight / whole
     weights[look.taste.past_topics] += look.taste.past_weights / max(1, look.taste.past_topics.size)
-    suiting: Floats = weights[look.columns.topics[rows]].sum(axis=1)
+    suiting: Floats = weights[look.columns.topics_of(rows)].sum(axis=1)
     return suiting
 
 
@@ -173,10 +199,9 @@ QUOTAS: Final[dict[str, int]] = {
 }
 
 
-def _best(scores: Floats, allowed: Flags, limit: int) -> Retrieved:
-    open_scores = np.where(allowed, scores, np.float32(-np.inf))
-    rows = best_rows(open_scores, limit)
-    return Retrieved(rows, open_scores[rows])
+def _best(look: Looking, sight: Sight, limit: int) -> Retrieved:
+    rows = best_allowed(sight.scores, sight.tops, look.allowed, limit, look.forbidden)
+    return Retrieved(rows, sight.at(rows))
 
 
 def _first(rows: Rows, scores: Floats, limit: int) -> Retrieved:

@@ -21,11 +21,16 @@ class Standing(NamedTuple):
     mean: Vectors
     covariance: Vectors
 
+    def scale(self, looks: Vectors) -> tuple[Vectors, Vectors]:
+        """The mean and the spread of the scores of each of `looks` (a row each)."""
+        spread = np.sqrt(np.maximum(((looks @ self.covariance) * looks).sum(axis=1), 0.0))
+        return looks @ self.mean, np.maximum(spread, _LEAST_SPREAD).astype(np.float32)
+
     def of(self, looks: Vectors, scores: Vectors) -> Vectors:
-        """`scores` of `looks` (a row each) in standard deviations; it changes `scores`."""
-        spread = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", looks, self.covariance, looks), 0.0))
-        scores -= (looks @ self.mean)[:, np.newaxis]
-        scores /= np.maximum(spread, _LEAST_SPREAD)[:, np.newaxis].astype(np.float32)
+        """`scores` of `looks` in standard deviations; it changes `scores`."""
+        mean, spread = self.scale(looks)
+        scores -= mean[:, np.newaxis]
+        scores /= spread[:, np.newaxis]
         return scores
 
 
