@@ -37,6 +37,12 @@ STATUS_SECONDS: Final = 1.0
 BATCH: Final = 16
 CALLS: Final = 4
 """Calls under way at once: about two for each of two replicas, so that one is computed while the next one travels."""
+EAGER_CALLS: Final = 2
+"""So many leave with whoever waits; the others only full: a full batch costs each of its requests the least."""
+_ADAPTS: Final = 0.1
+"""The share that one call has in how long a call usually takes."""
+_LIKELY: Final = 0.8
+"""Who has less time left than this part of what a call usually takes is not waited for."""
 _FAILURES = (RayError, RayServeException, ConnectionError, RuntimeError, KeyError)
 """What Ray and Serve raise when the application, its controller or the whole cluster is away."""
 
@@ -80,6 +86,7 @@ class ServeRecommender:
         self._outstanding = 0
         self._is_closed = False
         self._answered = 0
+        self._usual_s = 0.0
         self._counts = {"answered": 0, "late": 0, "failed": 0, "refused": 0, "calls": 0}
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
@@ -175,7 +182,11 @@ class ServeRecommender:
             waiting = self._waiting[method]
             if not waiting:
                 return
-            batch = [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
+            if len(self._tasks) >= EAGER_CALLS and len(waiting) < BATCH:
+                return
+            batch = self._in_time([waiting.popleft() for _ in range(min(BATCH, len(waiting)))])
+            if not batch:
+                continue
             task = self._tasks.start(method, self._carry(method, batch))
             for one in batch:
                 one.call, one.beside = task, batch
@@ -188,7 +199,8 @@ class ServeRecommender:
 
     async def _carry(self, method: Method, batch: list[_Waiting]) -> None:
         """One call for several requests; each of them is answered or fails as the call does."""
-        seconds = max(one.until for one in batch) - self._clock.monotonic()
+        now = self._clock.monotonic()
+        seconds = max(one.until for one in batch) - now
         contents = [one.content for one in batch]
         self._counts["calls"] += 1
         try:
@@ -201,6 +213,20 @@ class ServeRecommender:
         for one, reply in zip(batch, replies, strict=True):
             if not one.reply.done():
                 one.reply.set_result(reply)
+
+        took = self._clock.monotonic() - now
+        self._usual_s += _ADAPTS * (took - self._usual_s)
+
+    def _in_time(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Those that are likely to be answered in time; a replica is spared the work of the others."""
+        now = self._clock.monotonic()
+        if len(self._tasks) == 0:
+            return batch  # somebody has to find out whether it is still so slow
+        late = [one for one in batch if one.until - now < _LIKELY * self._usual_s]
+        for _ in late:
+            self._breaker.abandoned()
+        _settle(late, FlowError(DEADLINE_EXCEEDED, "The recommender would not answer in time."))
+        return [one for one in batch if one.until - now >= _LIKELY * self._usual_s]
 
     async def _call(self, send: Callable[[Handle], Response], seconds: float) -> Any:
         """One entered attempt: its end is told to the breaker, whatever it is."""

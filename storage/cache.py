@@ -14,9 +14,9 @@ arrived. See docs/decisions/0012.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,7 @@ _TELL_AGAIN_S: Final = 0.25
 _TOLD_AT_ONCE: Final = 500
 
 Load = Callable[[], Awaitable[Any]]
+LoadMany = Callable[[list[str]], Awaitable[Mapping[str, bytes]]]
 
 
 def event_cache_key(event_id: str) -> str:
@@ -81,6 +82,14 @@ class _Flight:
     fresh: bool = True
 
 
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """One reading of many keys under way. What is `outdated` was invalidated meanwhile and is not kept."""
+
+    epoch: int
+    outdated: set[str] = field(default_factory=set)
+
+
 class Cache:
     """Call `start` before use and `close` after it. Without Redis it is a memory cache with a short life."""
 
@@ -93,6 +102,8 @@ class Cache:
         self._ttl_s = ttl_s
         self._lonely_ttl_s = lonely_ttl_s
         self._flights: dict[str, _Flight] = {}
+        self._readings: set[_Reading] = set()
+        self._epoch = 0
         self._pending: dict[str, None] = {}
         # Whoever waits for a load gets its failure; logging it here too would say it twice.
         self._loads = TaskOwner("cache.loads", limit=_MOST_LOADS, on_failure=lambda _name, _error: None)
@@ -116,18 +127,56 @@ class Cache:
 
         Raises what `load` raises, OVERLOADED when 1,000 loads are under way.
         """
+        value = await self.get_or_load_encoded(key, load, ttl_s=ttl_s)
+        return None if value is None else msgspec.msgpack.decode(value)
+
+    async def get_or_load_encoded(self, key: str, load: Load, *, ttl_s: float | None = None) -> bytes | None:
+        """The same in msgpack, for whoever decodes it into a type of its own."""
         held = self._memory.get(key)
         if held is not None:
             self._counts["memory_hits"] += 1
-            return msgspec.msgpack.decode(held)
+            return held
         flight = self._flights.get(key)
         if flight is None:
             flight = self._take_off(key, load, self._ttl_s if ttl_s is None else ttl_s)
         else:
             self._counts["joined_loads"] += 1
         assert flight.task is not None
-        value = await asyncio.shield(flight.task)
-        return None if value is None else msgspec.msgpack.decode(value)
+        return await asyncio.shield(flight.task)
+
+    def holds(self, key: str) -> bool:
+        """Memory does: `get_or_load` will cost nothing."""
+        return self._memory.get(key) is not None
+
+    async def get_many(self, keys: Iterable[str], load: LoadMany, *, ttl_s: float) -> dict[str, bytes]:
+        """The values of those that exist, as `load` gave them; it is asked once for all that memory does not hold.
+
+        Redis is not asked: this is for values that are read by the dozen and cost less to load than that would. So when
+        the author of a change dies over it, others may return the old value for `ttl_s`. Raises what `load` raises.
+        """
+        found: dict[str, bytes] = {}
+        missing: list[str] = []
+        for key in keys:
+            held = self._memory.get(key)
+            if held is None:
+                missing.append(key)
+            else:
+                found[key] = held
+        self._counts["memory_hits"] += len(found)
+        if not missing:
+            return found
+        reading = _Reading(self._epoch)
+        self._readings.add(reading)
+        try:
+            loaded = await load(missing)
+        finally:
+            self._readings.discard(reading)
+        self._counts["loads"] += len(loaded)
+        left_s = ttl_s if self._listening else min(ttl_s, self._lonely_ttl_s)
+        for key, value in loaded.items():
+            if key not in reading.outdated and reading.epoch == self._epoch:
+                self._memory.put(key, value, left_s)
+        return {**found, **loaded}
 
     def _take_off(self, key: str, load: Load, ttl_s: float) -> _Flight:
         flight = _Flight()
@@ -198,9 +247,12 @@ class Cache:
             flight = self._flights.pop(key, None)
             if flight is not None:
                 flight.fresh = False
+        for reading in self._readings:
+            reading.outdated.update(keys)
 
     def _forget_all(self) -> None:
         self._memory.clear()
+        self._epoch += 1
         self._forget(list(self._flights))
 
     async def _tell(self, redis: RedisClient, keys: tuple[str, ...] | list[str]) -> bool:
@@ -253,6 +305,7 @@ class Cache:
             "bytes": self._memory.bytes_held,
             "evicted": self._memory.evicted,
             "loading": len(self._loads),
+            "reading_many": len(self._readings),
             "pending_invalidations": len(self._pending),
             "listening": int(self._listening),
             "redis_failures": 0 if self._redis is None else self._redis.failures,

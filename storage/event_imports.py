@@ -5,7 +5,8 @@ by a fingerprint of what the source said, so that what people changed here since
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, Literal
 
 from cluster.kernel.clock import Clock
@@ -24,9 +25,17 @@ _OURS: Final = frozenset({"_id", "source", "room", "createdAt", "updatedAt"})
 
 
 class EventImports:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    """`changing` is put around the change of events by id."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        changing: Callable[[Sequence[str]], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         self._events = database.collection("events")
         self._clock = clock
+        self._changing = changing
 
     async def upsert_imported(self, documents: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         """What became of each document, in order. Durable before it returns; safe to call again.
@@ -36,10 +45,13 @@ class EventImports:
         check_batch(documents)
         whole = [complete(document) for document in documents]
         for attempt in range(1, _ATTEMPTS + 1):
-            outcomes, operations = self._plan(whole, await self._fingerprints(whole))
+            known = await self._known(whole)
+            changed = [event_id for event_id, _ in known.values()]
+            outcomes, operations = self._plan(whole, {source: print_ for source, (_, print_) in known.items()})
             try:
                 if operations:
-                    await self._events.bulk_write(operations)
+                    async with self._changing(changed):
+                        await self._events.bulk_write(operations)
             except BatchRefused:  # another import added one of them in the same moment: compare again
                 if attempt == _ATTEMPTS:
                     raise
@@ -47,7 +59,8 @@ class EventImports:
             return outcomes
         raise AssertionError("unreachable")
 
-    async def _fingerprints(self, documents: Sequence[Document]) -> dict[_Source, str]:
+    async def _known(self, documents: Sequence[Document]) -> dict[_Source, tuple[str, str]]:
+        """Id and fingerprint of those that exist."""
         wanted: dict[str, list[str]] = defaultdict(list)
         for document in documents:
             platform, external_id = _source(document)
@@ -56,7 +69,7 @@ class EventImports:
             return {}
         either = [{"source.platform": name, "source.externalId": {"$in": ids}} for name, ids in wanted.items()]
         rows = await self._events.find({"$or": either}, projection={"source": 1}, limit=len(documents))
-        return {_source(row): row["source"].get("fingerprint", "") for row in rows}
+        return {_source(row): (row["_id"], row["source"].get("fingerprint", "")) for row in rows}
 
     def _plan(self, documents: Sequence[Document], known: dict[_Source, str]) -> tuple[list[Outcome], list[UpdateOne]]:
         now = to_date(self._clock.now_ms())

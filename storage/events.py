@@ -6,6 +6,7 @@ page costs the same. It never decides who may see or change an event.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from cluster.kernel.clock import Clock
 from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, FlowError
 from cluster.kernel.ids import new_id
 from storage.bounds import check_batch, page_limit
+from storage.cache import Cache, event_cache_key
 from storage.client import Database, Duplicate
 from storage.cursors import decode_cursor, encode_cursor
 from storage.dates import to_date, to_ms
@@ -33,10 +35,13 @@ class EventPage(NamedTuple):
 
 
 class MongoEvents:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    """With a `cache`, whoever keeps events under `event_cache_key` is told of every change before it begins."""
+
+    def __init__(self, database: Database, clock: Clock, cache: Cache | None = None) -> None:
         self._events = database.collection("events")
         self._clock = clock
-        self._imports = EventImports(database, clock)
+        self._cache = cache
+        self._imports = EventImports(database, clock, self._changing)
         self._invitations = MongoInvitations(database)
 
     async def is_invited(self, event_id: str, user_id: str) -> bool:
@@ -87,14 +92,21 @@ class MongoEvents:
             raise FlowError(INVALID_REQUEST, f"{', '.join(unknown)} of an event cannot be changed.", fields=unknown)
         set_ = {name: plain(value) for name, value in changes.items()}
         set_["updatedAt"] = to_date(self._clock.now_ms())
-        row = await self._events.find_one_and_update({"_id": event_id}, {"$set": set_})
+        async with self._changing([event_id]):
+            row = await self._events.find_one_and_update({"_id": event_id}, {"$set": set_})
         if row is None:
             raise FlowError(EVENT_NOT_FOUND)
         return row
 
     async def delete(self, event_id: str) -> bool:
         """False when there was none. Its answers and chat stay."""
-        return await self._events.delete_one({"_id": event_id}) == 1
+        async with self._changing([event_id]):
+            return await self._events.delete_one({"_id": event_id}) == 1
+
+    def _changing(self, event_ids: Sequence[str]) -> AbstractAsyncContextManager[None]:
+        if self._cache is None or not event_ids:
+            return nullcontext()
+        return self._cache.changing(*map(event_cache_key, event_ids))
 
     async def upcoming(self, filters: EventFilters, limit: int, cursor: str | None = None) -> EventPage:
         """By start, soonest first."""

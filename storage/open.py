@@ -48,7 +48,7 @@ class Storage:
         self.rooms = Rooms(database)
         self.chat_log = MongoChatLog(database, clock)
         self.memberships = MongoMemberships(database)
-        self.events = MongoEvents(database, clock)
+        self.events = MongoEvents(database, clock, cache)
         self.invitations = MongoInvitations(database)
         self.rsvps = MongoRsvpLedger(database)
         self.notifications = MongoNotifications(database)

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
 from cluster.kernel.errors import START_FAILED, FlowError
+from storage.together import Together
 
 _AWAY: Final = (RedisError, OSError, TimeoutError)
 _LISTEN_POLL_S: Final = 1.0
@@ -25,12 +26,18 @@ _HELD: Final = "held:"
 _GENERATION: Final = "flow:cache:generation"
 
 _PUT_IF_UNCHANGED: Final = """
-local stamp = redis.call('GET', KEYS[2]) or ''
-if stamp == ARGV[1] and string.sub(stamp, 1, 5) ~= 'held:' then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+for i = 1, #KEYS, 2 do
+  local argument = (i - 1) / 2 * 3
+  local stamp = redis.call('GET', KEYS[i + 1]) or ''
+  if stamp == ARGV[argument + 1] and string.sub(stamp, 1, 5) ~= 'held:' then
+    redis.call('SET', KEYS[i], ARGV[argument + 2], 'PX', ARGV[argument + 3])
+  end
 end
 return 1
 """
+_READ_AT_ONCE: Final = 64
+_PUT_AT_ONCE: Final = 16
+"""A round trip costs more than what is in it; these bound what is in one."""
 
 
 class Found(NamedTuple):
@@ -64,22 +71,38 @@ class RedisClient:
         except ValueError as error:
             raise FlowError(START_FAILED, "The Redis address is not one that Redis understands.") from error
         self._redis: Any = Redis(connection_pool=self._pool)
+        self._reads: Together[Found] = Together("redis.reads", self._read_many, most=_READ_AT_ONCE)
+        self._puts: Together[bool] = Together("redis.puts", self._put_many, most=_PUT_AT_ONCE)
+        self._put_next: dict[str, tuple[bytes, bytes, int]] = {}
         self.failures = 0
 
     async def read(self, key: str) -> Found | None:
-        """None when Redis is away."""
+        """None when Redis is away. Whoever reads while a read is under way goes with the next one."""
+        return await self._reads.get(key)
+
+    async def _read_many(self, keys: Sequence[str]) -> dict[str, Found]:
+        both = [name for key in keys for name in (key, _stamp_key(key))]
         try:
-            value, stamp, generation = await self._redis.mget(key, _stamp_key(key), _GENERATION)
+            generation, *found = await self._redis.mget(_GENERATION, *both)
         except _AWAY:
             self.failures += 1
-            return None
-        return Found(value, stamp or b"", generation or b"")
+            return {}
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return {
+            key: Found(value, stamp or b"", generation or b"") for key, (value, stamp) in zip(keys, pairs, strict=True)
+        }
 
     async def put(self, key: str, value: bytes, ttl_ms: int, stamp: bytes) -> bool:
-        """Keep the value unless the key was invalidated since `stamp` was read."""
-        return await self._did(
-            self._redis.eval(_PUT_IF_UNCHANGED, 2, key, _stamp_key(key), stamp, value, max(1, ttl_ms))
-        )
+        """Keep the value unless the key was invalidated since `stamp` was read. What is put while a put is under way
+        goes with the next one; of two values of one key the later."""
+        self._put_next[key] = stamp, value, max(1, ttl_ms)
+        return bool(await self._puts.get(key))
+
+    async def _put_many(self, keys: Sequence[str]) -> dict[str, bool]:
+        both = [name for key in keys for name in (key, _stamp_key(key))]
+        arguments = [argument for key in keys for argument in self._put_next.pop(key)]
+        done = await self._did(self._redis.eval(_PUT_IF_UNCHANGED, len(both), *both, *arguments))
+        return dict.fromkeys(keys, done)
 
     async def begin_generation(self, generation: str, channel: str, message: bytes) -> bool:
         """Whatever lies here from before counts no more, and the listeners of `channel` are told."""
@@ -137,6 +160,8 @@ class RedisClient:
             self.failures += 1
 
     async def close(self) -> None:
+        await self._reads.close()
+        await self._puts.close()
         await self._redis.aclose()
         await self._pool.disconnect()
 

@@ -63,11 +63,14 @@ class UserFeatures:
     async def of(self, user_id: str) -> PersonFeatures:
         """Somebody who does not exist is somebody of whom nothing is known. Raises FlowError UNAVAILABLE."""
 
-        async def load() -> Any:
-            return msgspec.to_builtins(await self._together.get(user_id) or NOBODY)
+        loaded: list[PersonFeatures] = []
 
-        found = await self._cache.get_or_load(features_cache_key(user_id), load, ttl_s=TTL_S)
-        return msgspec.convert(found, PersonFeatures)
+        async def load() -> PersonFeatures:
+            loaded.append(await self._together.get(user_id) or NOBODY)
+            return loaded[0]
+
+        found = await self._cache.get_or_load_encoded(features_cache_key(user_id), load, ttl_s=TTL_S)
+        return loaded[0] if loaded or found is None else msgspec.msgpack.decode(found, type=PersonFeatures)
 
     async def acted(self, user_id: str) -> None:
         """The person did something: what is kept of it, and made of it, is made anew. Call it after it is durable."""

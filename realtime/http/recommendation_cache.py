@@ -60,9 +60,9 @@ class RecommendationCache:
             if answer.fallback:
                 return None
             self._counts["recommendations_kept"] += 1
-            return msgspec.to_builtins(Kept(made_ms=self._context.clock.now_ms(), answer=answer))
+            return Kept(made_ms=self._context.clock.now_ms(), answer=answer)
 
-        found = await storage.cache.get_or_load(key, load, ttl_s=EXPIRY_S)
+        found = await storage.cache.get_or_load_encoded(key, load, ttl_s=EXPIRY_S)
         if asked:
             return asked[0]
         kept = _decoded(found)
@@ -72,7 +72,7 @@ class RecommendationCache:
         if kept is not None:
             self._counts["recommendations_outdated"] += 1
             await storage.cache.invalidate(key)
-            _ = await storage.cache.get_or_load(key, load, ttl_s=EXPIRY_S)
+            _ = await storage.cache.get_or_load_encoded(key, load, ttl_s=EXPIRY_S)
         return asked[0] if asked else await ask()
 
     def statistics(self) -> dict[str, float]:
@@ -94,18 +94,18 @@ class RecommendationCache:
     async def _newest(self) -> list[New]:
         async def load() -> Any:
             rows = await self._context.storage.recommendations.newest(NEWEST)
-            return [msgspec.to_builtins(New(**row)) for row in rows]
+            return [New(**row) for row in rows]
 
-        found = await self._context.storage.cache.get_or_load(
+        found = await self._context.storage.cache.get_or_load_encoded(
             recommendations_cache_key("newest"), load, ttl_s=NEWEST_TTL_S
         )
-        return msgspec.convert(found, list[New])
+        return [] if found is None else msgspec.msgpack.decode(found, type=list[New])
 
 
-def _decoded(found: Any) -> Kept | None:
+def _decoded(found: bytes | None) -> Kept | None:
     try:
-        return None if found is None else msgspec.convert(found, Kept)
-    except msgspec.ValidationError:
+        return None if found is None else msgspec.msgpack.decode(found, type=Kept)
+    except msgspec.DecodeError:
         return None  # another build's
 
 

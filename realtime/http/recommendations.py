@@ -7,15 +7,16 @@ whom a block keeps away are left out here.
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from cluster.kernel.errors import INVALID_REQUEST, FlowError
 from realtime.http.context import ApiContext
-from realtime.http.event_access import Stored, is_visible, organizer_of
+from realtime.http.event_access import is_visible
 from realtime.http.event_document import EventDocument
+from realtime.http.event_fragments import EventFragment, EventFragments, joined
 from realtime.http.exposure_log import ExposureLog
 from realtime.http.fields import DEFAULT_PAGE, Answer, Latitude, Longitude, Nothing, PageLimit, Strict
 from realtime.http.operations import AnyOperation, Call, Operation
@@ -30,8 +31,6 @@ from serve_apps.contracts import (
     RecommendationKind,
     RecommendationRequest,
 )
-from storage.dates import to_ms
-from storage.event_documents import to_wire
 from storage.user_features import PersonFeatures
 
 _log = logging.getLogger("flow.recommendations")
@@ -87,6 +86,25 @@ class Recommendations(Answer, frozen=True):
     next: None = None
 
 
+class Why(Answer, frozen=True):
+    """What a recommendation adds to its event; the fields of `RecommendedEvent`."""
+
+    reason: Reason
+    because: tuple[str, ...] = ()
+    score: float | UnsetType = UNSET
+
+
+class Encoded(Answer, frozen=True):
+    """`Recommendations`, joined from encoded events."""
+
+    items: tuple[msgspec.Raw, ...]
+    type: RecommendationKind
+    fallback: bool
+    model_version: str | None
+    experiments: dict[str, str]
+    next: None = None
+
+
 class Gathered(NamedTuple):
     """`is_marked` tells that the answer is a fallback whatever is in it. `answer` is the recommender's, if it came."""
 
@@ -100,24 +118,26 @@ class Recommending:
         self._context = context
         self._sources = Sources(context)
         self._cache = RecommendationCache(context)
+        self._fragments = EventFragments(context)
         self._exposures = ExposureLog(context.storage.experiments)
 
-    async def recommend(self, call: Call[Nothing, RecommendationQuery]) -> Recommendations:
+    async def recommend(self, call: Call[Nothing, RecommendationQuery]) -> Encoded:
+        """In the form of `Recommendations`."""
         query, user_id = call.query, call.caller.user_id
         if (query.lng is None) != (query.lat is None):
             raise FlowError(INVALID_REQUEST, "lng and lat come together.", fields=("lng", "lat"))
         person = await self._context.storage.user_features.of(user_id)
         gathered = await self._gather(query, user_id, person)
-        items = await _shown(self._context, gathered.merged.items, user_id, person, query.limit)
+        items = await self._shown(gathered.merged.items, user_id, person, query.limit)
         self._context.metrics.count_recommendations(query.type, len(items))
         answer = gathered.answer
-        is_used = any(item.reason == query.type for item in items)
+        is_used = any(candidate.reason == query.type for candidate, _ in items)
         exposures = answer.exposures if answer is not None and is_used else ()
         await self._exposures.used(exposures)
-        return Recommendations(
-            items=items,
+        return Encoded(
+            items=tuple(joined(fragment, _why(candidate)) for candidate, fragment in items),
             type=query.type,
-            fallback=gathered.is_marked or any(item.reason != query.type for item in items),
+            fallback=gathered.is_marked or any(candidate.reason != query.type for candidate, _ in items),
             model_version=None if answer is None else answer.model_version,
             experiments={one.experiment: one.variation for one in exposures},
         )
@@ -137,6 +157,25 @@ class Recommending:
             merged = await self._fill(merged, query, place, person.known)
         is_nowhere = query.type == "nearby" and place is None
         return Gathered(merged, answer is None or answer.fallback or is_nowhere, answer)
+
+    async def _shown(
+        self, candidates: Sequence[Candidate], user_id: str, person: PersonFeatures, limit: int
+    ) -> list[tuple[Candidate, EventFragment]]:
+        """With the events, without those that must not be recommended, whatever the sources said."""
+        shown: list[tuple[Candidate, EventFragment]] = []
+        now_ms, unwelcome = self._context.clock.now_ms(), {user_id, *person.blocked}
+        rest = list(candidates)
+        while rest and len(shown) < limit:
+            # Most of what a source says may be shown, so no more are read than are needed if all of them may.
+            part, rest = rest[: limit - len(shown)], rest[limit - len(shown) :]
+            known = await self._fragments.of([one.event_id for one in part])
+            for candidate in part:
+                event = known.get(candidate.event_id)
+                if event is None or event.organizer_id in unwelcome or event.end_ms < now_ms:
+                    continue
+                if await is_visible(self._context.storage, event.stored, user_id):
+                    shown.append((candidate, event))
+        return shown
 
     async def _asked(
         self, query: RecommendationQuery, user_id: str, person: PersonFeatures, place: Place | None
@@ -171,7 +210,9 @@ class Recommending:
         wanted = query.limit + _SPARE
         fillers = [await self._sources.trending()]
         if place is not None:
-            fillers.append(await self._sources.nearby(place, query.radius_km or NEARBY_KM))
+            exactly = query.type == "nearby" or query.radius_km is not None
+            near = self._sources.nearby if exactly else self._sources.filling_nearby
+            fillers.append(await near(place, query.radius_km or NEARBY_KM))
         filled = merge(merged.items, fillers, excluded=known, limit=wanted)
         if len(filled.items) < query.limit:
             filled = merge(filled.items, [await self._sources.upcoming()], excluded=known, limit=wanted)
@@ -230,31 +271,9 @@ def _candidates(answer: RecommendationAnswer, kind: RecommendationKind) -> tuple
     )
 
 
-async def _shown(
-    context: ApiContext, candidates: Sequence[Candidate], user_id: str, person: PersonFeatures, limit: int
-) -> tuple[RecommendedEvent, ...]:
-    """The events themselves, without those that must not be recommended, whatever the sources said."""
-    shown: list[RecommendedEvent] = []
-    now_ms, unwelcome = context.clock.now_ms(), {user_id, *person.blocked}
-    rest = list(candidates)
-    while rest and len(shown) < limit:
-        # Most of what a source says may be shown, so no more are read than are needed if all of them may.
-        part, rest = rest[: limit - len(shown)], rest[limit - len(shown) :]
-        stored = {event["_id"]: event for event in await context.storage.events.by_ids([one.event_id for one in part])}
-        for candidate in part:
-            event = stored.get(candidate.event_id)
-            if event is None or organizer_of(event) in unwelcome:
-                continue
-            if to_ms(event["datetime"]["end"]) >= now_ms and await is_visible(context.storage, event, user_id):
-                shown.append(_recommended(event, candidate))
-    return tuple(shown)
-
-
-def _recommended(event: Stored, candidate: Candidate) -> RecommendedEvent:
-    wire: dict[str, Any] = {**to_wire(event), "reason": candidate.reason, "because": candidate.because}
-    if candidate.score is not None:
-        wire["score"] = candidate.score
-    return msgspec.convert(wire, RecommendedEvent)
+def _why(candidate: Candidate) -> Why:
+    score = UNSET if candidate.score is None else candidate.score
+    return Why(reason=cast("Reason", candidate.reason), because=candidate.because, score=score)
 
 
 def operations(recommending: Recommending) -> tuple[AnyOperation, ...]:

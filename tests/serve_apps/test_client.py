@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INVALID_REQUEST, OVERLOADED, UNAVAILABLE, ErrorKind, FlowError
-from serve_apps.client import BATCH, CALLS, ServeRecommender
+from serve_apps.client import BATCH, CALLS, EAGER_CALLS, ServeRecommender
 from serve_apps.contracts import RecommendationAnswer, RecommendationReply, RecommendationRequest, ScoredEvent
 
 ANSWER = RecommendationAnswer(events=(ScoredEvent("e", 0.5),), model_version="v1")
@@ -205,23 +205,43 @@ async def test_status_is_what_the_replica_says() -> None:
 
 
 async def test_whoever_comes_while_calls_are_under_way_leaves_together() -> None:
+    """A batch that is not full waits while the eager calls are under way; full ones leave until there are `CALLS`."""
     application = Application(NEVER)
     client = ServeRecommender(lambda: application)
-    first = [asyncio.ensure_future(client.recommend(request())) for _ in range(1)]
-    await until(lambda: len(application.calls) == 1)
-    for _ in range(CALLS - 1):
+    first: list[asyncio.Future[RecommendationAnswer]] = []
+    for _ in range(EAGER_CALLS):
         first.append(asyncio.ensure_future(client.recommend(request())))
         await until(lambda: len(application.calls) == len(first))
-    later = [asyncio.ensure_future(client.recommend(request())) for _ in range(BATCH + 3)]
-    await until(lambda: client.statistics()["waiting"] == len(later))
-    assert len(application.calls) == CALLS
+    later = [asyncio.ensure_future(client.recommend(request())) for _ in range((CALLS - EAGER_CALLS) * BATCH + 3)]
+    await until(lambda: len(application.calls) == CALLS and client.statistics()["waiting"] == 3)
+    assert application.sizes == [1] * EAGER_CALLS + [BATCH] * (CALLS - EAGER_CALLS)
     application.result = GOOD
-    application.calls[0].outcome.set_result([GOOD])
-    assert await asyncio.gather(*later) == [ANSWER] * len(later)
-    assert application.sizes == [1] * CALLS + [BATCH, 3]
-    for call in application.calls[1:CALLS]:
-        call.outcome.set_result([GOOD])
-    assert await asyncio.gather(*first) == [ANSWER] * CALLS
+    for call, size in zip(application.calls[:CALLS], application.sizes, strict=True):
+        call.outcome.set_result([GOOD] * size)
+    assert await asyncio.gather(*later, *first) == [ANSWER] * (len(later) + len(first))
+    assert application.sizes[CALLS:] == [3]
+
+
+async def test_a_replica_is_spared_those_who_would_be_late() -> None:
+    clock = ManualClock()
+    application = Application(NEVER)
+    client = ServeRecommender(lambda: application, clock=clock)
+    for _ in range(40):  # until it is known that a call takes four seconds
+        asked = asyncio.ensure_future(client.recommend(request()))
+        await until(lambda: len(application.calls) > 0 and not application.calls[-1].outcome.done())
+        clock.advance(4.0)
+        application.calls[-1].outcome.set_result([GOOD])
+        assert await asked == ANSWER
+    calls = len(application.calls)
+    patient = asyncio.ensure_future(client.recommend(request()))
+    await until(lambda: len(application.calls) == calls + 1)
+    await refused(client, DEADLINE_EXCEEDED, deadline_ms=2_000)
+    assert len(application.calls) == calls + 1
+    assert client.statistics()["late"] == 1
+    application.calls[-1].outcome.set_result([GOOD])
+    assert await patient == ANSWER
+    application.result = GOOD  # nothing is under way: whether it is still so slow is found out
+    assert await client.recommend(request(deadline_ms=2_000)) == ANSWER
 
 
 async def test_being_late_while_others_are_answered_is_no_failure() -> None:
