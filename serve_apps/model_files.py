@@ -13,7 +13,7 @@ from cluster.kernel.errors import MODEL_INVALID, FlowError
 from serve_apps.contracts import ModelPerson, ScoredEvent
 from serve_apps.engine import StoredVectors
 from serve_apps.features import FEATURE_VERSION, Features, people_features
-from serve_apps.models import files, simple
+from serve_apps.models import files, person_tower, simple
 from serve_apps.models.histories import LONGEST
 from serve_apps.models.reader import KnownEvents, KnownPeople, Vectors, best
 from serve_apps.models.simple import SimpleModel
@@ -25,7 +25,8 @@ TWO_TOWER: Final = "two_tower"
 
 
 class TwoTowerModel:
-    """A version in memory: implements `reader.ServedModel` and `engine.LoadedModel`."""
+    """A version in memory: implements `reader.ServedModel` and `engine.LoadedModel`. A person is read without
+    TensorFlow where the person tower is Flow's own."""
 
     kind = TWO_TOWER
 
@@ -35,12 +36,15 @@ class TwoTowerModel:
         self.version = version
         self.stored = StoredVectors(events.rows, events.digests, vectors)
         self._person_tower, self._event_tower = towers
+        self._person_tables = person_tower.read(self._person_tower)
         self._events = events
         self._people = people
 
     def embed_people(self, people: Features, histories: Sequence[Sequence[str] | None] | None = None) -> Vectors:
-        read = self._people.read(people.ids.tolist(), histories, self._events)
-        return _called(self._person_tower, read.newest(LONGEST), people)
+        read = self._people.read(people.ids.tolist(), histories, self._events).newest(LONGEST)
+        if self._person_tables is not None:
+            return self._person_tables.embed(read, people.topics, people.words, people.places)
+        return _called(self._person_tower, read, people)
 
     def embed_events(self, events: Features) -> Vectors:
         from serve_apps.tensorflow_setup import tf

@@ -81,11 +81,14 @@ def best_rows(scores: Vectors, limit: int) -> Rows:
 
 
 def _first_of(rows: Rows, values: Vectors, limit: int) -> Rows:
+    """`rows` are ascending."""
     kept = values > -np.inf
     rows, values = rows[kept], values[kept]
     if rows.size > limit:
         threshold = np.partition(values, rows.size - limit)[rows.size - limit]
-        kept = values >= threshold
-        rows, values = rows[kept], values[kept]
-    found: Rows = rows[np.lexsort((rows, -values))][:limit]
+        above = values > threshold
+        better = rows[above]
+        level = rows[values == threshold][: limit - better.size]  # of those that tie, few are wanted
+        return np.concatenate((better[np.lexsort((better, -values[above]))], level))
+    found: Rows = rows[np.lexsort((rows, -values))]
     return found

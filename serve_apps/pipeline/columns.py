@@ -35,8 +35,8 @@ NO_ROWS: Final = np.zeros(0, np.int64)
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Row i of every column is `events[i]`. Unknown places are NaN; `capacity` is -1 where there is no limit. `newest`
-    are the rows published last, newest first, closed ones among them. Only the first `topics_used` of `topics` are used
-    by anybody."""
+    are the rows published last, newest first, closed ones among them; `newest_topics` are theirs. Only the first
+    `topics_used` of `topics` are used by anybody."""
 
     events: tuple[CatalogueEvent, ...]
     row_of: dict[str, int]
@@ -55,6 +55,7 @@ class Columns:
     trend: Floats
     trending: Rows
     newest: Rows
+    newest_topics: Buckets
     by_topic: Postings
     by_cell: dict[tuple[int, int], npt.NDArray[np.int32]]
     organizers: dict[str, int]
@@ -138,6 +139,7 @@ def _nothing() -> Columns:
         trend=np.zeros(0, np.float32),
         trending=NO_ROWS,
         newest=NO_ROWS,
+        newest_topics=np.zeros((0, 1), np.int32),
         by_topic={},
         by_cell={},
         organizers={},
@@ -156,6 +158,9 @@ def _appended(columns: Columns, events: Sequence[CatalogueEvent], features: Feat
     row_of = dict(columns.row_of)
     row_of.update((event.event_id, first + offset) for offset, event in enumerate(events))
     published_ms = grown(columns.published_ms, [event.published_ms for event in events])
+    newest = _newest(np.concatenate((columns.newest, np.arange(first, first + count))), published_ms)
+    topics = grown(columns.topics, features.topics)
+    topics_used = max(columns.topics_used, int((features.topics > 0).sum(axis=1).max(initial=0)))
     return Columns(
         events=(*columns.events, *events),
         row_of=row_of,
@@ -167,13 +172,14 @@ def _appended(columns: Columns, events: Sequence[CatalogueEvent], features: Feat
         price=grown(columns.price, [event.price for event in events]),
         capacity=grown(columns.capacity, capacities),
         organizer=grown(columns.organizer, owners),
-        topics=grown(columns.topics, features.topics),
-        topics_used=max(columns.topics_used, int((features.topics > 0).sum(axis=1).max(initial=0))),
+        topics=topics,
+        topics_used=topics_used,
         is_open=np.concatenate((columns.is_open, np.fromiter((event.is_public for event in events), bool, count))),
         going=np.concatenate((columns.going, np.zeros(count, np.int32))),
         trend=np.concatenate((columns.trend, np.zeros(count, np.float32))),
         trending=columns.trending,
-        newest=_newest(np.concatenate((columns.newest, np.arange(first, first + count))), published_ms),
+        newest=newest,
+        newest_topics=topics[newest, :topics_used],
         by_topic=_posted(columns.by_topic, features.topics, first),
         by_cell=_placed(columns.by_cell, places, first),
         organizers=organizers,

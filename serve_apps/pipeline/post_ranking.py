@@ -152,11 +152,13 @@ def _looked_at(
     within: list[int] = []
     beyond: list[int] = []
     counts: dict[int, int] = {}
+    most = settings.per_organizer
     for place, owner in zip(ranked.tolist(), organizers[ranked].tolist(), strict=True):
-        if _is_capped(counts, owner, settings):
+        count = counts.get(owner, 0)
+        if count >= most and owner >= 0:
             beyond.append(place)
             continue
-        counts[owner] = counts.get(owner, 0) + 1
+        counts[owner] = count + 1
         within.append(place)
         if len(within) == size:
             break

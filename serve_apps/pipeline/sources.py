@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_apps.contracts import NEARBY_KM, Filler, RecommendationRequest, Retrieved
-from serve_apps.features import BUCKETS
+from serve_apps.features import BUCKETS, Buckets
 from serve_apps.geography import distances_km
 from serve_apps.pipeline.columns import NO_ROWS, Columns, Flags, Floats, Rows
 from serve_apps.pipeline.neighbourhood import rows_around
@@ -90,13 +90,12 @@ def fresh(look: Looking, limit: int) -> Retrieved:
     """What was published lately and suits by its content: interests and past by shared topics, rarer ones counting for
     more, then how near it is. Nobody has done anything with it yet, so nothing else can speak for it."""
     columns, rows = look.columns, look.columns.newest
-    rows = rows[look.allowed[rows] & (columns.published_ms[rows] > look.now_ms - FRESH_MS)]
+    wanted = look.allowed[rows] & (columns.published_ms[rows] > look.now_ms - FRESH_MS)
     is_told = look.taste.topics.size > 0 or look.taste.past_topics.size > 0
-    suits = np.zeros(rows.size, np.float32)
+    suits = _suiting(look, columns.newest_topics) if is_told else np.zeros(rows.size, np.float32)
     if is_told:
-        suits = _suiting(look, rows)
-        wanted = suits > 0.0
-        rows, suits = rows[wanted], suits[wanted]
+        wanted &= suits > 0.0
+    rows, suits = rows[wanted], suits[wanted]
     if rows.size == 0:
         return NOTHING
     near = np.zeros(rows.size)
@@ -109,7 +108,7 @@ def fresh(look: Looking, limit: int) -> Retrieved:
     return _first(rows, (suits + near).astype(np.float32), limit)
 
 
-def _suiting(look: Looking, rows: Rows) -> Floats:
+def _suiting(look: Looking, topics: Buckets) -> Floats:
     """0 to 2: the share of the interests that each has, and the weight of its topics in the past."""
     weights = np.zeros(BUCKETS, np.float32)
     total = max(1, len(look.columns))
@@ -118,7 +117,7 @@ def _suiting(look: Looking, rows: Rows) -> Floats:
     for topic, weight in rarity.items():
         weights[topic] = weight / whole
     weights[look.taste.past_topics] += look.taste.past_weights / max(1, look.taste.past_topics.size)
-    suiting: Floats = weights[look.columns.topics_of(rows)].sum(axis=1)
+    suiting: Floats = weights[topics].sum(axis=1)
     return suiting
 
 

@@ -11,6 +11,7 @@ from cluster.kernel.errors import MODEL_INVALID, TRAINING_DATA_INVALID, FlowErro
 from serve_apps import evaluation, model_files
 from serve_apps.contracts import Acted, InteractionRow, ModelPerson, RecommendationAnswer, RecommendationRequest
 from serve_apps.features import event_features, people_features
+from serve_apps.models import person_tower
 from serve_apps.pipeline.sources import SOURCES
 from serve_apps.registry import Manifest, ModelRegistry
 from serve_apps.training.job import Run, TrainedModel, publish, train, train_and_publish
@@ -66,6 +67,40 @@ def test_on_disk_it_is_the_same_model(trained: TrainedModel, published: Manifest
     np.testing.assert_allclose(events, loaded.stored.vectors, rtol=1e-4, atol=1e-5)
     assert published.metrics == trained.results
     assert published.data_fingerprint == trained.dataset.fingerprint
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_person_is_the_same_with_and_without_tensorflow(
+    published: Manifest, registry: ModelRegistry, seed: int
+) -> None:
+    from serve_apps.tensorflow_setup import tf
+
+    tower = tf.saved_model.load(str(registry.verified(published.version)[1] / model_files.PERSON_TOWER))
+    tables = person_tower.read(tower)
+    assert tables is not None
+    people = person_tower.made_up_people(len(tables.liked), seed)
+    np.testing.assert_allclose(tables.embed(*people), tower.embed(*people).numpy(), rtol=1e-5, atol=1e-5)
+    none = tuple(part[:0] for part in people)
+    assert tables.embed(*none).shape == (0, tables.liked.shape[1] + 1)
+
+
+def test_a_tower_of_another_kind_is_asked_itself(published: Manifest, registry: ModelRegistry) -> None:
+    """One that is named and shaped as Flow's but computes something else, and one that is something else."""
+    from serve_apps.tensorflow_setup import tf
+
+    tower = tf.saved_model.load(str(registry.verified(published.version)[1] / model_files.PERSON_TOWER))
+    tables = person_tower.read(tower)
+    assert tables is not None
+
+    class Twice:
+        def __init__(self) -> None:
+            self.tower = tower.tower
+
+        def embed(self, *people: object) -> object:
+            return 2.0 * tower.embed(*people)
+
+    assert person_tower.read(Twice()) is None
+    assert person_tower.read(object()) is None
 
 
 def test_strangers_get_new_events_of_their_interests(published: Manifest, registry: ModelRegistry) -> None:
