@@ -5,9 +5,10 @@ Used inside the recommender's replicas, which rank these events and no others. B
 end first; only what a model may know of an event is read.
 """
 
+import time
 from typing import Any, Final
 
-from serve_apps.contracts import CatalogueChanges, CatalogueEvent, Signals
+from serve_apps.contracts import CatalogueChanges, CatalogueEvent, ScoredEvent, Signals
 from storage.client import Database
 from storage.dates import to_date, to_ms
 from storage.going_counts import GoingCounts
@@ -35,6 +36,11 @@ EVENT_FIELDS: Final[dict[str, int]] = {
     "createdAt": 1,
 }
 
+MOST_TRENDING_AGE_MS: Final = 60_000
+TRENDING_REST: Final = 100.0
+"""What trends halves in days, and with much to read it takes the database a while: after a look there is none for so
+many times as long."""
+
 
 class MongoCatalogue:
     def __init__(self, database: Database) -> None:
@@ -42,6 +48,8 @@ class MongoCatalogue:
         self._events = database.collection("events")
         self._queries = RecommendationQueries(database)
         self._going = GoingCounts(database)
+        self._trending: tuple[ScoredEvent, ...] = ()
+        self._trending_until_ms = 0
 
     async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
         found: list[CatalogueEvent] = []
@@ -71,8 +79,12 @@ class MongoCatalogue:
         return CatalogueChanges(events=tuple(catalogue_event(row) for row in rows), cursor_ms=max(since_ms, newest))
 
     async def signals(self, now_ms: int) -> Signals:
-        trending = await self._queries.trending(now_ms, MOST_TRENDING)
-        return Signals(trending=tuple(trending), going=await self._going.counts())
+        if now_ms >= self._trending_until_ms:
+            started = time.monotonic()
+            self._trending = tuple(await self._queries.trending(now_ms, MOST_TRENDING))
+            took_ms = (time.monotonic() - started) * 1000
+            self._trending_until_ms = now_ms + min(MOST_TRENDING_AGE_MS, round(TRENDING_REST * took_ms))
+        return Signals(trending=self._trending, going=await self._going.counts())
 
     async def close(self) -> None:
         await self._database.close()

@@ -123,15 +123,14 @@ def arranged(
     """Places in `rows` in the order in which they are shown; `fresh` are those of them that are promised a look."""
     if rows.size == 0:
         return ()
-    looked = _looked_at(columns.organizer[rows], rows, scores, max(LOOKED_AT, limit), settings)
+    looked = _looked_at(columns.organizer[rows], scores, max(LOOKED_AT, limit), settings)
     known = {int(row): place for place, row in enumerate(rows[looked].tolist())}
     promised = []
     if settings.fresh_every:
-        place_of = {row: place for place, row in enumerate(rows.tolist())}
         for row in fresh[: limit // settings.fresh_every].tolist():
             if row not in known:
                 known[row] = looked.size
-                looked = np.append(looked, place_of[row])
+                looked = np.append(looked, np.flatnonzero(rows == row)[:1])
             promised.append(known[row])
     chosen_rows = rows[looked]
     near = None
@@ -141,11 +140,9 @@ def arranged(
     return [int(looked[place]) for place in places]
 
 
-def _looked_at(
-    organizers: npt.NDArray[np.int32], rows: Rows, scores: Floats, size: int, settings: PipelineSettings
-) -> Rows:
+def _looked_at(organizers: npt.NDArray[np.int32], scores: Floats, size: int, settings: PipelineSettings) -> Rows:
     """Places of the best, as many as `size`; of each organizer no more than the cap while there are others."""
-    ranked = np.lexsort((rows, -scores))
+    ranked = np.argsort(-scores, kind="stable")
     ranked = ranked[scores[ranked] > -np.inf]
     if ranked.size <= size:
         return ranked

@@ -77,13 +77,14 @@ def content(look: Looking, limit: int) -> Retrieved:
     if not found:
         return NOTHING
     total = max(1, len(look.columns))
-    rarity = [math.log1p(total / rows.size) for rows in found]
-    scores = np.bincount(np.concatenate(found), np.repeat(rarity, [rows.size for rows in found]), len(look.columns))
-    is_found = np.zeros(len(look.columns), bool)
-    for posting in found:
-        is_found[posting] = True
-    rows = np.flatnonzero(is_found & look.allowed)
-    return _first(rows, scores[rows].astype(np.float32), limit)
+    rarity = np.array([math.log1p(total / rows.size) for rows in found])
+    first = min(int(rows[0]) for rows in found)  # before it there is nothing to add up
+    weights = np.repeat(rarity, [rows.size for rows in found])
+    scores = np.bincount(np.concatenate(found) - first, weights, total - first).astype(np.float32)
+    scores *= look.allowed[first:]
+    rows = best_rows(scores, limit)
+    rows = rows[scores[rows] > 0.0]
+    return Retrieved(rows + first, scores[rows])
 
 
 def fresh(look: Looking, limit: int) -> Retrieved:
