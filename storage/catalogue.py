@@ -6,6 +6,7 @@ end first; only what a model may know of an event is read.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from serve_apps.contracts import CatalogueChanges, CatalogueEvent, ScoredEvent, Signals
@@ -43,8 +44,9 @@ many times as long."""
 
 
 class MongoCatalogue:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._monotonic = monotonic
         self._events = database.collection("events")
         self._queries = RecommendationQueries(database)
         self._going = GoingCounts(database)
@@ -80,9 +82,9 @@ class MongoCatalogue:
 
     async def signals(self, now_ms: int) -> Signals:
         if now_ms >= self._trending_until_ms:
-            started = time.monotonic()
+            started = self._monotonic()
             self._trending = tuple(await self._queries.trending(now_ms, MOST_TRENDING))
-            took_ms = (time.monotonic() - started) * 1000
+            took_ms = (self._monotonic() - started) * 1000
             self._trending_until_ms = now_ms + min(MOST_TRENDING_AGE_MS, round(TRENDING_REST * took_ms))
         return Signals(trending=self._trending, going=await self._going.counts())
 

@@ -224,6 +224,87 @@ async def test_memory_is_bounded_in_bytes(open_cache: OpenCache) -> None:
     assert large.reads == 2
 
 
+class Shelf:
+    """Values by key, read many at once; `gate` holds the reading up."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.asked: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load(self, keys: list[str]) -> dict[str, bytes]:
+        self.asked.append(keys)
+        found = {key: self.values[key] for key in keys if key in self.values}
+        await self.gate.wait()
+        return found
+
+    async def get(self, cache: Cache, *keys: str) -> dict[str, bytes]:
+        return await cache.get_many(keys, self.load, ttl_s=30)
+
+
+async def test_many_are_read_at_once_and_only_those_that_memory_lacks(
+    open_cache: OpenCache, redis_empty: RedisServer, clock: ManualClock
+) -> None:
+    cache, shelf = await open_cache(redis_empty), Shelf()
+    shelf.values = {"a": b"1", "b": b"2", "c": b"3"}
+    assert await shelf.get(cache, "a", "none", "b") == {"a": b"1", "b": b"2"}
+    assert await shelf.get(cache, "a", "b", "c") == shelf.values
+    assert await shelf.get(cache, "c", "a") == {"a": b"1", "c": b"3"}
+    assert shelf.asked == [["a", "none", "b"], ["c"]]
+    clock.advance(30)
+    assert await shelf.get(cache, "a") == {"a": b"1"}
+    assert shelf.asked[2:] == [["a"]]
+
+
+async def test_a_change_elsewhere_reaches_what_was_read_by_the_dozen(
+    open_cache: OpenCache, redis_empty: RedisServer
+) -> None:
+    reader, writer, shelf = await open_cache(redis_empty), await open_cache(redis_empty), Shelf()
+    shelf.values = {"a": b"old", "b": b"old"}
+    await shelf.get(reader, "a", "b")
+    async with writer.changing("a"):
+        shelf.values["a"] = b"new"
+    await until(lambda: not reader.holds("a"))
+    assert await shelf.get(reader, "a", "b") == {"a": b"new", "b": b"old"}
+
+
+@pytest.mark.parametrize("everything", [False, True])
+async def test_a_slow_reading_of_many_keeps_nothing_that_changed_meanwhile(
+    open_cache: OpenCache, everything: bool
+) -> None:
+    cache, shelf = await open_cache(None), Shelf()
+    shelf.values = {"a": b"old", "b": b"old"}
+    shelf.gate.clear()
+    slow = asyncio.create_task(shelf.get(cache, "a", "b"))
+    await until(lambda: len(shelf.asked) == 1)
+    assert cache.statistics()["reading_many"] == 1
+    shelf.values["a"] = b"new"
+    if everything:
+        cache._forget_all()
+    else:
+        await cache.invalidate("a")
+    shelf.gate.set()
+    assert await slow == {"a": b"old", "b": b"old"}
+    assert (cache.holds("a"), cache.holds("b")) == (False, not everything)
+    assert (await shelf.get(cache, "a"))["a"] == b"new"
+    assert cache.statistics()["reading_many"] == 0
+
+
+async def test_round_trips_to_redis_are_shared_and_each_key_keeps_its_own_stamp(redis_empty: RedisServer) -> None:
+    redis = RedisClient(redis_empty.uri, pool_size=4, timeout_ms=1_000)
+    keys = [f"k{n}" for n in range(100)]
+    before = await asyncio.gather(*map(redis.read, keys))
+    assert redis._reads.reads <= 4
+    await redis.invalidate(keys[::2], "stamp", "channel", b"")
+    puts = (redis.put(key, key.encode(), 60_000, one.stamp) for key, one in zip(keys, before, strict=True) if one)
+    assert await asyncio.gather(*puts) == [True] * 100
+    assert redis._puts.reads <= 9
+    after = await asyncio.gather(*map(redis.read, keys))
+    assert [one.value for one in after if one] == [None if n % 2 == 0 else key.encode() for n, key in enumerate(keys)]
+    await redis.close()
+
+
 async def test_without_redis_values_live_shortly(open_cache: OpenCache, clock: ManualClock) -> None:
     cache, source = await open_cache(None), Source()
     await cache.get_or_load("k", source.load)

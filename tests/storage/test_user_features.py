@@ -111,6 +111,24 @@ async def test_the_catalogue_tells_what_changed_and_who_goes(storage: Storage, o
 
 
 @pytest.mark.storage
+async def test_a_slow_look_at_what_trends_is_the_last_for_a_while(
+    storage: Storage, open_database: OpenDatabase
+) -> None:
+    start = time.time_ns() // 1_000_000
+    moments = iter([0.0, 0.4, 0.4, 0.4, 0.4, 9.4])
+    catalogue = MongoCatalogue(await open_database("events", "rsvps", "interactions"), monotonic=lambda: next(moments))
+    times = {"start": to_date(start + 3_600_000), "end": to_date(start + 7_200_000)}
+    event_id = (await storage.events.create({"title": "A", "datetime": times}))["_id"]
+    assert (await catalogue.signals(start)).trending == ()
+    await go(storage, "u", event_id, "interested", start)
+    assert (await catalogue.signals(start + 39_999)).trending == ()
+    for at_ms in (start + 40_000, start + 40_001, start + 100_000):
+        assert [one.event_id for one in (await catalogue.signals(at_ms)).trending] == [event_id]
+    with pytest.raises(StopIteration):
+        next(moments)
+
+
+@pytest.mark.storage
 async def test_counts_follow_what_changes(storage: Storage, open_database: OpenDatabase) -> None:
     counts = GoingCounts(await open_database("rsvps"))
     await an_event(storage, "e")
