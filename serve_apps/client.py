@@ -223,10 +223,10 @@ class ServeRecommender:
         if len(self._tasks) == 0:
             return batch  # somebody has to find out whether it is still so slow
         late = [one for one in batch if one.until - now < _LIKELY * self._usual_s]
-        for _ in late:
+        if late:
             self._breaker.abandoned()
-        _settle(late, FlowError(DEADLINE_EXCEEDED, "The recommender would not answer in time."))
-        return [one for one in batch if one.until - now >= _LIKELY * self._usual_s]
+            _settle(late, FlowError(DEADLINE_EXCEEDED, "The recommender would not answer in time."))
+        return [one for one in batch if not one.reply.done()]
 
     async def _call(self, send: Callable[[Handle], Response], seconds: float) -> Any:
         """One entered attempt: its end is told to the breaker, whatever it is."""

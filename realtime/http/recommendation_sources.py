@@ -36,6 +36,7 @@ class Sources:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._filling = 0
+        self._skipped = 0
         self.deadline_ms = context.settings.recommendation_deadline_ms
 
     async def ask_model(self, request: RecommendationRequest) -> RecommendationAnswer:
@@ -69,6 +70,7 @@ class Sources:
         """What is near the middle of the place's region; empty rather than one more costly reading at a time."""
         key = recommendations_cache_key(name := _filling_name(place, kilometres))
         if not self._context.storage.cache.holds(key) and self._filling >= MOST_FILLING_LOADS:
+            self._skipped += 1
             return []
         centre = _middle(place)
 
@@ -82,6 +84,9 @@ class Sources:
             return await self._list("nearby", name, load, ttl_s=FILLING_TTL_S)
         finally:
             self._filling -= 1
+
+    def statistics(self) -> dict[str, float]:
+        return {"fallback_regions_reading": self._filling, "fallback_regions_skipped": self._skipped}
 
     async def social(self, user_id: str) -> list[Candidate]:
         async def load() -> list[tuple[str, float]]:

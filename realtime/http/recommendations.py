@@ -143,7 +143,7 @@ class Recommending:
         )
 
     def statistics(self) -> dict[str, float]:
-        return {**self._cache.statistics(), **self._exposures.statistics()}
+        return {**self._cache.statistics(), **self._exposures.statistics(), **self._sources.statistics()}
 
     async def _gather(self, query: RecommendationQuery, user_id: str, person: PersonFeatures) -> Gathered:
         place = _place(query, person)

@@ -80,7 +80,7 @@ class _Work:
         return self.look.request
 
     def keep(self, name: str, rows: Rows) -> None:
-        self.sources[name] = frozenset(rows.tolist())
+        self.sources[name] = self.sources.get(name, frozenset()).union(rows.tolist())
 
     def sources_of(self, row: int) -> tuple[str, ...]:
         """The names of those that proposed it."""
