@@ -208,14 +208,17 @@ class ServeRecommender:
             if not isinstance(replies, list) or len(replies) != len(batch):
                 raise FlowError(UNAVAILABLE, "The recommender sent a reply of another form.")
         except FlowError as error:
+            if error.kind is DEADLINE_EXCEEDED:
+                self._learn(self._clock.monotonic() - now)
             _settle(batch, error)
             return
+        self._learn(self._clock.monotonic() - now)
         for one, reply in zip(batch, replies, strict=True):
             if not one.reply.done():
                 one.reply.set_result(reply)
 
-        took = self._clock.monotonic() - now
-        self._usual_s += _ADAPTS * (took - self._usual_s)
+    def _learn(self, took_s: float) -> None:
+        self._usual_s += _ADAPTS * (took_s - self._usual_s)
 
     def _in_time(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Those that are likely to be answered in time; a replica is spared the work of the others."""
