@@ -39,6 +39,8 @@ class MongoEvents:
 
     def __init__(self, database: Database, clock: Clock, cache: Cache | None = None) -> None:
         self._events = database.collection("events")
+        self._read = database.collection("events", direct=True)
+        """By id, as rooms do that wake, and answers that show many."""
         self._clock = clock
         self._cache = cache
         self._imports = EventImports(database, clock, self._changing)
@@ -71,14 +73,14 @@ class MongoEvents:
         return stored
 
     async def by_id(self, event_id: str) -> Document | None:
-        return await self._events.find_one({"_id": event_id})
+        return await self._read.find_one({"_id": event_id})
 
     async def by_ids(self, event_ids: Sequence[str]) -> list[Document]:
         """Those that exist, in the order of the ids."""
         check_batch(event_ids)
         if not event_ids:
             return []
-        rows = await self._events.find({"_id": {"$in": list(event_ids)}}, limit=len(event_ids))
+        rows = await self._read.find({"_id": {"$in": list(event_ids)}}, limit=len(event_ids))
         found = {row["_id"]: row for row in rows}
         return [found[event_id] for event_id in event_ids if event_id in found]
 

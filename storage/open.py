@@ -74,6 +74,10 @@ class Storage:
         """Raises FlowError UNAVAILABLE when the database does not answer."""
         await self._database.ping()
 
+    async def warm(self) -> None:
+        """Have connections open before they are needed all at once. Raises FlowError UNAVAILABLE."""
+        await self._database.warm()
+
     async def close(self) -> None:
         """Safe to call twice."""
         await self.user_features.close()

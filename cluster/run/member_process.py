@@ -172,6 +172,7 @@ class MemberProcess(ABC):
         """Open the storage, then take back the name that the view still gives an earlier life of this process."""
         if self._storage is None:
             self._storage = await wiring.open_storage(self.plan, self._clock)
+        await self._storage.warm()
         priority.restore()  # imports and connections, which are what a start costs, are done
         view = await self._storage.view_store.load() or View()
         mine = held_by(view, self.plan.name)

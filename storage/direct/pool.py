@@ -9,13 +9,16 @@ and that after an answer that says "not primary" none of the old ones is. It tri
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError
 
+from storage.direct.answers import check
 from storage.direct.connection import Address, Connection, ConnectionLost
 from storage.direct.login import Login, greet
 from storage.direct.op_msg import Codec, Document
+
+_PING: Final = {"ping": 1, "$db": "admin"}
 
 Check = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -48,11 +51,11 @@ class DirectPool:
         return not self._is_closed and (self._address is not None or self._primary() is not None)
 
     async def ask(
-        self, check: Check, command: Document, name: str = "", documents: Sequence[Document] = ()
+        self, judge: Check, command: Document, name: str = "", documents: Sequence[Document] = ()
     ) -> dict[str, Any]:
-        """The reply, once `check` has found it good.
+        """The reply, once `judge` has found it good.
 
-        Raises what `check` raises; AutoReconnect when the server was lost and NetworkTimeout when it did not answer in
+        Raises what `judge` raises; AutoReconnect when the server was lost and NetworkTimeout when it did not answer in
         time: what became of the command is then unknown.
         """
         address = self._address or self._primary()
@@ -64,7 +67,7 @@ class DirectPool:
             async with asyncio.timeout(self._timeout_s):
                 connection = self._waiting(address) or await self._connect(address)
                 reply = await connection.ask(command, name, documents)
-            return check(reply)
+            return judge(reply)
         except TimeoutError as error:
             self._lose()
             raise NetworkTimeout("no answer in time") from error
@@ -79,6 +82,11 @@ class DirectPool:
         finally:
             if connection is not None:
                 self._keep(address, connection)
+
+    async def warm(self, count: int) -> None:
+        """Have so many connections open, so that the first who come in a crowd need not wait for them. Raises as `ask`
+        does."""
+        await asyncio.gather(*(self.ask(check, _PING) for _ in range(count)))
 
     def _waiting(self, address: Address) -> Connection | None:
         """One that is idle, the last used first; those to another server are closed on the way."""

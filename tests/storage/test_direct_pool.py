@@ -121,6 +121,15 @@ async def test_a_broken_answer_ends_its_connection_and_no_other_command(misbehav
         assert pool.statistics() == {"direct_idle": 1, "direct_opened": 2, "direct_lost": 1}
 
 
+async def test_a_warm_pool_has_its_connections_before_the_crowd() -> None:
+    server = FalseServer()
+    async with pool_of(server) as pool:
+        await pool.warm(5)
+        assert (server.opened, pool.statistics()["direct_idle"]) == (5, 5)
+        await asyncio.gather(*(pool.ask(check, PING) for _ in range(5)))
+        assert server.opened == 5
+
+
 async def test_an_answer_too_many_is_nobodys() -> None:
     server = FalseServer(two_answers)
     async with pool_of(server) as pool:

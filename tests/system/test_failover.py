@@ -79,6 +79,9 @@ class Room:
             answer = await self.ada.say(self.id, text, text)
         self.acked.append(answer["seq"])
 
+    def is_connected(self) -> bool:
+        return all("/chat" in someone.socket.namespaces for someone in (self.ada, self.bob))
+
     async def check(self) -> None:
         last = self.acked[-1]
         await self.bob.wait_for("chat:new_message", lambda body: body["seq"] == last)

@@ -150,6 +150,7 @@ async def test_members_spread_over_a_node_that_joined_and_come_back_when_it_dies
     await room.say("on both nodes")
     end_family(second_node)
     await until(lambda: len(nodes(one)) == 1 and len(names(one)) >= 4, "its members did not come back")
+    await until(room.is_connected, "their clients did not come back")  # their edge may have been on that node
     await room.say("on one node")
     assert room.acked == [1, 2]
     await room.close()
