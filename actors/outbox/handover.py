@@ -7,18 +7,28 @@ counted, and so is what waited too long; both are found in storage, by any host'
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from typing import Final
 
 from cluster.kernel.clock import Clock
 from storage.records import Message
 
+_MESSAGE_BYTES: Final = 600
+"""What a message takes besides its text."""
+
+
+def size_of(message: Message) -> int:
+    return _MESSAGE_BYTES + len(message.text)
+
 
 class Handover:
-    """At most `limit` messages, oldest first; none is given out more than `keep_ms` after it came."""
+    """At most `limit` messages and `limit_bytes` of them, oldest first; none is given out more than `keep_ms` after it
+    came."""
 
-    def __init__(self, clock: Clock, limit: int, keep_ms: int) -> None:
+    def __init__(self, clock: Clock, *, limit: int, limit_bytes: int, keep_ms: int) -> None:
         self._clock = clock
         self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
         self._keep_ms = keep_ms
         self._waiting: deque[tuple[int, Message]] = deque()
         self._dropped = 0
@@ -27,16 +37,21 @@ class Handover:
         return len(self._waiting)
 
     def offer(self, messages: Sequence[Message]) -> None:
-        room = self._limit - len(self._waiting)
         until_ms = self._clock.now_ms() + self._keep_ms
-        self._waiting.extend((until_ms, message) for message in islice(messages, room))
-        self._dropped += max(0, len(messages) - room)
+        for message in messages:
+            size = size_of(message)
+            if len(self._waiting) >= self._limit or self._bytes + size > self._limit_bytes:
+                self._dropped += 1
+                continue
+            self._bytes += size
+            self._waiting.append((until_ms, message))
 
     def take(self, most: int) -> list[Message]:
         now_ms = self._clock.now_ms()
         taken: list[Message] = []
         while self._waiting and len(taken) < most:
             until_ms, message = self._waiting.popleft()
+            self._bytes -= size_of(message)
             if until_ms > now_ms:
                 taken.append(message)
             else:
@@ -47,5 +62,6 @@ class Handover:
         return {
             "handover_waiting": len(self._waiting),
             "handover_limit": self._limit,
+            "handover_bytes": self._bytes,
             "handover_dropped": self._dropped,
         }

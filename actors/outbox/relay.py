@@ -30,8 +30,8 @@ from storage.records import AnalyticsEvent, Message, Rsvp
 
 _log = logging.getLogger("flow.actors")
 
-_WRITTEN_AT_ONCE: Final = 32
-"""Neither the loop nor the database is to be held by one large write while messages wait."""
+_FEWEST_AT_ONCE: Final = 32
+_WRITES_A_ROUND: Final = 4
 
 
 Item = TypeVar("Item")
@@ -45,13 +45,14 @@ class RelayLimits:
     lease_ms: int = 30_000
     hold_ms: int = 10_000
     """What a host stores is its own relay's for so long; if the host dies, that much later it is another's."""
-    handover: int = 4_096
+    handover: int = 16_384
+    handover_bytes: int = 16 * 1024 * 1024
     """Messages that wait for the relay in memory; more are found in storage when their hold has run out."""
     poll_interval_s: float = 1.0
     """How often storage is looked through for what nobody holds."""
     linger_s: float = 0.5
     """How long a round that did not fill its batch lets more gather: rooms' people are read once a round."""
-    member_page: int = 64
+    member_page: int = 128
     concurrent_notifies: int = 32
 
 
@@ -74,7 +75,10 @@ class RelayPorts(Protocol):
     def analytics(self) -> Analytics: ...
 
 
-def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def by_the_few(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Neither the loop nor the database is to be held by one large write while messages wait; but in a rush, when a
+    round is full, what each of them costs counts more."""
+    size = max(_FEWEST_AT_ONCE, -(-len(items) // _WRITES_A_ROUND))
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -97,7 +101,9 @@ class OutboxRelay:
         self._limits = limits
         self._wake = asyncio.Event()
         # Half of the hold is left for the work itself.
-        self._handover = Handover(clock, limits.handover, limits.hold_ms // 2)
+        self._handover = Handover(
+            clock, limit=limits.handover, limit_bytes=limits.handover_bytes, keep_ms=limits.hold_ms // 2
+        )
         self._audience = Audience(ports.memberships, sessions, limits.member_page)
         self._teller = Teller(ports, sessions, clock, limits.concurrent_notifies)
         self._looked_at = float("-inf")
@@ -167,7 +173,7 @@ class OutboxRelay:
         for room_id, error in failed.items():
             await self._ports.chat_log.fail_owed([message.id for message in by_room[room_id]], error)
         done = [message.id for message in messages if message.room_id not in failed]
-        for some in batched(done, _WRITTEN_AT_ONCE):
+        for some in by_the_few(done):
             await self._ports.chat_log.settle_owed(some)
             self._counts["messages"] += len(some)
         return len(done)
@@ -206,7 +212,7 @@ class OutboxRelay:
         return len(done)
 
     async def _record(self, events: Sequence[AnalyticsEvent]) -> None:
-        for some in batched(events, _WRITTEN_AT_ONCE):
+        for some in by_the_few(events):
             self._counts["acts"] += await self._ports.analytics.record(some)
 
     async def _error_of(self, work: Awaitable[None], what: str) -> str | None:

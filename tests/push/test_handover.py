@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.outbox.handover import Handover
+from actors.outbox.handover import Handover, size_of
 from cluster.kernel.clock import ManualClock
 from storage.records import Message
 
-LIMIT, KEEP_MS = 5, 1_000
+LIMIT, LIMIT_BYTES, KEEP_MS = 5, 4_000, 1_000
 
 
-def message(seq: int) -> Message:
+def message(seq: int, characters: int) -> Message:
+    text = "x" * characters
     return Message(
-        id=f"{seq:024x}", room_id="r", seq=seq, epoch=1, user_id="u", text="", at_ms=0, client_message_id=str(seq)
+        id=f"{seq:024x}", room_id="r", seq=seq, epoch=1, user_id="u", text=text, at_ms=0, client_message_id=str(seq)
     )
 
 
@@ -22,22 +23,26 @@ def message(seq: int) -> Message:
 class Expected:
     """The same by the book: a list, looked through each time."""
 
-    waiting: list[tuple[int, int]] = field(default_factory=list)
+    waiting: list[tuple[int, Message]] = field(default_factory=list)
     dropped: int = 0
 
-    def offer(self, seqs: list[int], now_ms: int) -> None:
-        for seq in seqs:
-            if len(self.waiting) < LIMIT:
-                self.waiting.append((now_ms + KEEP_MS, seq))
+    @property
+    def bytes(self) -> int:
+        return sum(size_of(message) for _, message in self.waiting)
+
+    def offer(self, messages: list[Message], now_ms: int) -> None:
+        for one in messages:
+            if len(self.waiting) < LIMIT and self.bytes + size_of(one) <= LIMIT_BYTES:
+                self.waiting.append((now_ms + KEEP_MS, one))
             else:
                 self.dropped += 1
 
-    def take(self, most: int, now_ms: int) -> list[int]:
-        taken: list[int] = []
+    def take(self, most: int, now_ms: int) -> list[Message]:
+        taken: list[Message] = []
         while self.waiting and len(taken) < most:
-            until_ms, seq = self.waiting.pop(0)
+            until_ms, one = self.waiting.pop(0)
             if until_ms > now_ms:
-                taken.append(seq)
+                taken.append(one)
             else:
                 self.dropped += 1
         return taken
@@ -56,17 +61,17 @@ STEPS = st.lists(
 @given(STEPS)
 def test_what_was_offered_comes_out_once_in_order_and_in_time(steps: list[tuple[str, int]]) -> None:
     clock, expected, seq = ManualClock(), Expected(), 0
-    handover = Handover(clock, LIMIT, KEEP_MS)
+    handover = Handover(clock, limit=LIMIT, limit_bytes=LIMIT_BYTES, keep_ms=KEEP_MS)
     for name, number in steps:
         if name == "offer":
-            new = list(range(seq, seq + number))
+            new = [message(one, one * 37 % 1_500) for one in range(seq, seq + number)]
             seq += number
-            handover.offer([message(one) for one in new])
+            handover.offer(new)
             expected.offer(new, clock.now_ms())
         elif name == "take":
-            taken = [one.seq for one in handover.take(number)]
-            assert taken == expected.take(number, clock.now_ms())
+            assert handover.take(number) == expected.take(number, clock.now_ms())
         else:
             clock.advance(number / 1_000)
         assert len(handover) == len(expected.waiting) <= LIMIT
-        assert handover.statistics()["handover_dropped"] == expected.dropped
+        figures = handover.statistics()
+        assert (figures["handover_dropped"], figures["handover_bytes"]) == (expected.dropped, expected.bytes)
