@@ -20,12 +20,12 @@ from actors.outbox import acts, texts
 from actors.outbox.audience import Audience
 from actors.outbox.handover import Handover
 from actors.outbox.port import EventTitles, Sessions
-from actors.outbox.teller import Teller
+from actors.outbox.teller import Teller, TellerPorts
 from actors.outbox.texts import Text
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import FlowError
 from cluster.kernel.ids import Room, RoomKind, parse_room
-from storage.ports import Analytics, ChatLog, Devices, Memberships, Outbox, RsvpLedger, Users
+from storage.ports import Analytics, ChatLog, Memberships, RsvpLedger
 from storage.records import AnalyticsEvent, Message, Rsvp
 
 _log = logging.getLogger("flow.actors")
@@ -56,7 +56,7 @@ class RelayLimits:
     concurrent_notifies: int = 32
 
 
-class RelayPorts(Protocol):
+class RelayPorts(TellerPorts, Protocol):
     """The storage the relay uses; `storage.open.Storage` has these attributes."""
 
     @property
@@ -65,12 +65,6 @@ class RelayPorts(Protocol):
     def memberships(self) -> Memberships: ...
     @property
     def rsvps(self) -> RsvpLedger: ...
-    @property
-    def users(self) -> Users: ...
-    @property
-    def devices(self) -> Devices: ...
-    @property
-    def outbox(self) -> Outbox: ...
     @property
     def analytics(self) -> Analytics: ...
 
