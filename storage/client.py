@@ -1,9 +1,10 @@
-"""The MongoDB driver, and the only file that knows which one: a change of driver is a change of this file.
+"""The door to MongoDB: Motor for most of it, connections of the event loop's own for what every message waits for.
 
-Every collection of `storage/` works through `Collection`. It promises that writes are acknowledged by a majority with
-their journal, that reads see only what a majority has, that every call ends within the operation timeout, and that only
-FlowError, `Duplicate` and `BatchRefused` come out of it for what a database may do. Reads are bounded by `limit`.
-It never decides what an error means for a chat room or an event.
+The only file that knows Motor; beside it `driver_errors.py` and `direct/` use what PyMongo gives both. Every
+collection of `storage/` works through `Collection`. It promises that writes are acknowledged by a majority with their
+journal, that reads see only what a majority has, that every call ends within the operation timeout, and that only
+FlowError, `Duplicate` and `BatchRefused` come out of it for what a database may do. Reads are bounded by `limit`. It
+never decides what an error means for a chat room or an event.
 """
 
 import asyncio

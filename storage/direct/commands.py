@@ -7,6 +7,7 @@ with its journal and what is read is what a majority has, as everywhere in stora
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from bson.int64 import Int64
 from pymongo import InsertOne, ReplaceOne
 
 from storage.direct.answers import check, check_batch, check_one
@@ -68,20 +69,28 @@ class DirectCommands:
         return int(reply["n"]) - len(reply.get("upserted", ())), int(reply["nModified"])
 
     async def find(self, filter_: Filter, projection: Filter | None, sort: Sort, limit: int) -> list[Document]:
-        """At most `limit` documents, which one reply must hold."""
-        command: Document = {"find": self._name, "filter": filter_, "limit": limit, "singleBatch": True}
-        command |= {"batchSize": limit, **self._read}
+        """At most `limit` documents."""
+        command: Document = {"find": self._name, "filter": filter_, "limit": limit, "batchSize": limit, **self._read}
         if projection is not None:
             command["projection"] = projection
         if sort:
             command["sort"] = dict(sort)
-        return _batch(await self._pool.ask(check, command))
+        return await self._rows(await self._pool.ask(check, command), limit)
 
     async def aggregate(self, pipeline: Sequence[Filter], limit: int) -> list[Document]:
-        """The first `limit` documents of a pipeline that ends by itself, which one reply must hold."""
+        """The first `limit` documents of a pipeline that ends by itself."""
         command = {"aggregate": self._name, "pipeline": list(pipeline), "cursor": {"batchSize": limit + 1}}
-        return _batch(await self._pool.ask(check, {**command, **self._read}))[:limit]
+        return await self._rows(await self._pool.ask(check, {**command, **self._read}), limit)
 
-
-def _batch(reply: Document) -> list[Document]:
-    return list(reply["cursor"]["firstBatch"])
+    async def _rows(self, reply: Document, limit: int) -> list[Document]:
+        """What one reply cannot hold (16 MB) comes in more; what is left over is not left open on the server."""
+        cursor = reply["cursor"]
+        rows: list[Document] = cursor["firstBatch"]
+        while cursor["id"] and len(rows) < limit:
+            wanted = {"getMore": Int64(cursor["id"]), "collection": self._name, "$db": self._read["$db"]}
+            cursor = (await self._pool.ask(check, wanted))["cursor"]
+            rows += cursor["nextBatch"]
+        if cursor["id"]:
+            unwanted = {"killCursors": self._name, "cursors": [Int64(cursor["id"])], "$db": self._read["$db"]}
+            await self._pool.ask(check, unwanted)
+        return rows[:limit]

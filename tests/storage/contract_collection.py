@@ -43,6 +43,16 @@ class CollectionContract:
         assert [row["_id"] for row in found] == list(range(100))
         assert {len(row["text"]) for row in found} == {30_000}
 
+    async def test_more_than_one_reply_can_hold_comes_whole(self, rows: Collection) -> None:
+        for start in range(0, 40, 10):
+            await rows.insert_many([{"_id": start + n, "text": "x" * 500_000} for n in range(10)])
+        for found in (
+            await rows.find({}, limit=40, sort=[("_id", 1)]),
+            await rows.find({}, limit=400, sort=[("_id", 1)]),
+            await rows.aggregate([{"$sort": {"_id": 1}}], limit=40),
+        ):
+            assert [row["_id"] for row in found] == list(range(40))
+
     async def test_a_duplicate_says_which_index(self, rows: Collection) -> None:
         await rows.create_index([("n", 1)], build_ms=10_000, name="by_n", unique=True)
         await rows.insert_one({"_id": "a", "n": 1})

@@ -1,10 +1,6 @@
 """The two-level cache on real Redis: one load for many, invalidation everywhere, and what it does without Redis."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple
 
 import pytest
 
@@ -12,83 +8,12 @@ from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.cache import Cache, event_cache_key, recommendations_cache_key, session_cache_key
 from storage.redis_client import RedisClient
-from tests.support.relay import Relay
+from tests.storage.cache_world import OpenCache, Source, clock, open_cache, redis_empty, until
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.storage
 
-OpenCache = Callable[..., Awaitable[Cache]]
-
-
-class _At(NamedTuple):
-    """A Redis at another address than its own."""
-
-    uri: str
-
-
-_never_left: list[AbstractAsyncContextManager[None]] = []
-"""Changes whose author died; dropping one would end it."""
-
-
-class Source:
-    """A slow source of truth that counts its reads; `gate` holds them up."""
-
-    def __init__(self, value: object = "old") -> None:
-        self.value = value
-        self.reads = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.reading = asyncio.Event()
-
-    async def load(self) -> object:
-        self.reads += 1
-        value = self.value
-        self.reading.set()
-        await self.gate.wait()
-        return value
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 — the conditions are gauges, which nobody announces
-            await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def open_cache(clock: ManualClock) -> AsyncIterator[OpenCache]:
-    opened: list[Cache] = []
-
-    async def open_one(server: RedisServer | _At | None, *, max_bytes: int = 1_000_000) -> Cache:
-        redis = None if server is None else RedisClient(server.uri, pool_size=4, timeout_ms=250)
-        cache = Cache(redis, clock, max_bytes=max_bytes, ttl_s=3_600, lonely_ttl_s=5)
-        await cache.start()
-        opened.append(cache)
-        if server is not None:
-            await until(lambda: cache.listening)
-            await _told_everyone(cache)
-        return cache
-
-    yield open_one
-    for cache in opened:
-        await cache.close()
-
-
-async def _told_everyone(newcomer: Cache) -> None:
-    """What a newcomer tells all listeners has arrived, at the newcomer too."""
-    mark = Source("mark")
-    await newcomer.get_or_load("mark of a newcomer", mark.load)
-    await newcomer.invalidate("mark of a newcomer")
-
-
-@pytest.fixture
-def redis_empty(redis_server: RedisServer) -> RedisServer:
-    redis_server.empty()
-    return redis_server
+__all__ = ["clock", "open_cache", "redis_empty"]
 
 
 def test_keys_are_those_that_clients_of_redis_know() -> None:
@@ -316,44 +241,6 @@ async def test_without_redis_values_live_shortly(open_cache: OpenCache, clock: M
     assert source.reads == 2
 
 
-async def test_redis_down_means_slower_and_never_wrong(open_cache: OpenCache, own_redis_server: RedisServer) -> None:
-    one, two = await open_cache(own_redis_server), await open_cache(own_redis_server)
-    source = Source()
-    for cache in (one, two):
-        assert await cache.get_or_load("k", source.load) == "old"
-    await asyncio.to_thread(own_redis_server.kill)
-    await until(lambda: not one.listening and not two.listening)
-    assert (one.statistics()["entries"], two.statistics()["entries"]) == (0, 0)
-    source.value = "new"
-    await one.invalidate("k")
-    assert await two.get_or_load("k", source.load) == "new"
-    assert one.statistics()["pending_invalidations"] == 1
-    await asyncio.to_thread(own_redis_server.restart)
-    await until(lambda: one.listening and two.listening)
-    await until(lambda: one.statistics()["pending_invalidations"] == 0)
-    assert await one.get_or_load("k", source.load) == "new"
-
-
-async def test_an_invalidation_that_redis_missed_is_told_when_it_answers_again(
-    open_cache: OpenCache, own_redis_server: RedisServer
-) -> None:
-    """Redis hangs while a value changes, and still holds the old one when it answers again."""
-    one, two = await open_cache(own_redis_server), await open_cache(own_redis_server)
-    source = Source()
-    for cache in (one, two):
-        await cache.get_or_load("k", source.load)
-    own_redis_server.pause()
-    source.value = "new"
-    await one.invalidate("k")
-    assert await one.get_or_load("k", source.load) == "new"
-    await until(lambda: not one.listening and not two.listening)
-    own_redis_server.resume()
-    await until(lambda: one.statistics()["pending_invalidations"] == 0)
-    await until(lambda: two.listening)
-    assert await one.get_or_load("k", source.load) == "new"
-    assert await two.get_or_load("k", source.load) == "new"
-
-
 async def test_redis_keeps_no_value_that_was_read_before_a_change(redis_empty: RedisServer) -> None:
     """Even from a process that was never told of the change."""
     redis = RedisClient(redis_empty.uri, pool_size=2, timeout_ms=1_000)
@@ -368,98 +255,3 @@ async def test_redis_keeps_no_value_that_was_read_before_a_change(redis_empty: R
     await redis.put("k", b"new", 60_000, after.stamp)
     assert (await redis.read("k")).value == b"new"
     await redis.close()
-
-
-async def begin_change_and_die(cache: Cache, source: Source, value: str) -> None:
-    """The change is durable, and the process is gone before it could say so."""
-    changing = cache.changing("k")
-    _never_left.append(changing)
-    await changing.__aenter__()
-    source.value = value
-    await cache.close()
-
-
-async def test_whoever_dies_over_a_change_leaves_no_old_value(open_cache: OpenCache, redis_empty: RedisServer) -> None:
-    author, reader, other = [await open_cache(redis_empty) for _ in range(3)]
-    source = Source()
-    for cache in (author, reader, other):
-        assert await cache.get_or_load("k", source.load) == "old"
-    await begin_change_and_die(author, source, "new")
-    for cache in (reader, other):
-        await until(lambda cache=cache: cache.statistics()["entries"] == 0)
-        assert await cache.get_or_load("k", source.load) == "new"
-
-
-async def test_nothing_is_kept_while_a_change_is_under_way(open_cache: OpenCache, redis_empty: RedisServer) -> None:
-    """What is read then may be the old value, and nobody may be left to say when it has become one."""
-    author, reader = await open_cache(redis_empty), await open_cache(redis_empty)
-    source = Source()
-    async with author.changing("k"):
-        for _ in range(2):
-            assert await reader.get_or_load("k", source.load) == "old"
-        assert source.reads == 2
-        source.value = "new"
-    for _ in range(2):
-        assert await reader.get_or_load("k", source.load) == "new"
-    assert source.reads == 3
-
-
-async def test_whoever_dies_cut_off_from_redis_is_made_good_by_the_process_that_replaces_it(
-    open_cache: OpenCache, redis_empty: RedisServer
-) -> None:
-    relay = Relay(("127.0.0.1", redis_empty.port))
-    host, port = await relay.start()
-    author = await open_cache(_At(f"redis://{host}:{port}/0"))
-    reader, source = await open_cache(redis_empty), Source()
-    assert await reader.get_or_load("k", source.load) == "old"
-    relay.stall(to_target=True, to_client=True)
-    await begin_change_and_die(author, source, "new")
-    relay.cut()
-    assert await reader.get_or_load("k", source.load) == "old", "nobody could say so"
-    replacement = await open_cache(redis_empty)
-    assert await replacement.get_or_load("k", source.load) == "new"
-    await until(lambda: reader.statistics()["entries"] == 0)
-    assert await reader.get_or_load("k", source.load) == "new"
-    await relay.stop()
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_redis_killed_and_hung_at_any_moment_never_makes_a_value_wrong_for_good(
-    open_cache: OpenCache, own_redis_server: RedisServer, seed: int
-) -> None:
-    """Seeded. Whoever changes a value reads the new one at once; when all hear Redis again, everyone does."""
-    chance = random.Random(seed)
-    caches = [await open_cache(own_redis_server) for _ in range(3)]
-    source = Source("0")
-    for number in range(1, 7):
-        for cache in chance.sample(caches, 2):
-            await cache.get_or_load("k", source.load)
-        trouble = chance.choice([own_redis_server.kill, own_redis_server.pause, None])
-        comes_first = chance.random() < 0.5
-        if trouble is not None and comes_first:
-            await asyncio.to_thread(trouble)
-        author = chance.choice(caches)
-        if chance.random() < 0.4:
-            caches.remove(author)
-            await begin_change_and_die(author, source, str(number))
-        else:
-            async with author.changing("k"):
-                source.value = str(number)
-                if trouble is not None and not comes_first:
-                    await asyncio.to_thread(trouble)
-            assert await author.get_or_load("k", source.load) == str(number)
-        if trouble == own_redis_server.kill:
-            await asyncio.to_thread(own_redis_server.restart)
-        own_redis_server.resume()
-        while len(caches) < 3:
-            caches.append(await open_cache(own_redis_server))
-        for cache in caches:
-            await until(lambda cache=cache: cache.listening and not cache.statistics()["pending_invalidations"])
-        await until_all_read(caches, source)
-
-
-async def until_all_read(caches: list[Cache], source: Source) -> None:
-    async with asyncio.timeout(10):
-        for cache in caches:
-            while await cache.get_or_load("k", source.load) != source.value:  # noqa: ASYNC110 — a message is on its way
-                await asyncio.sleep(0.005)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pymongo
 import pytest
 
 from cluster.kernel.errors import START_FAILED, UNAVAILABLE, FlowError
@@ -34,6 +35,20 @@ class TestDirectly(CollectionContract):
     async def rows(self, database: Database) -> AsyncIterator[Collection]:
         yield database.collection("rows", direct=True)
         assert database.statistics()["direct_opened"] == 1, "the driver did it"
+
+
+async def test_nothing_stays_open_on_the_server(database: Database, mongo_server: MongoServer) -> None:
+    rows = database.collection("rows", direct=True)
+    await rows.insert_many(numbered(*range(100)))
+
+    def open_cursors() -> int:
+        with pymongo.MongoClient(mongo_server.uri) as client:
+            return int(client.admin.command("serverStatus")["metrics"]["cursor"]["open"]["total"])
+
+    before = await asyncio.to_thread(open_cursors)
+    assert len(await rows.aggregate([{"$sort": {"n": 1}}], limit=2)) == 2
+    assert len(await rows.find({}, limit=2)) == 2
+    assert await asyncio.to_thread(open_cursors) == before
 
 
 async def test_commands_at_once_get_their_own_answers(database: Database) -> None:
