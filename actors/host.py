@@ -32,6 +32,8 @@ from actors.messages import (
     Resume,
     Unwatch,
 )
+from actors.outbox.journal import Journal
+from actors.outbox.journaled import JournaledLog
 from actors.ownership import Ownership
 from actors.ports import HostPorts
 from actors.recovery import Recovery
@@ -49,7 +51,6 @@ from cluster.kernel.wire import decode
 from cluster.link.port import Peer, Request
 from cluster.placement.shards import shard_of
 from cluster.placement.view import View
-from storage.records import AppendResult
 
 _log = logging.getLogger("flow.actors")
 
@@ -58,8 +59,8 @@ _COMMANDS: Final = {name: (body, _KINDS[name.partition(".")[0]]) for name, body 
 
 
 class Host:
-    """A `LinkService`. `on_owed` is given the rows of a commit that owe work, and what messages owe is held for it for
-    `owed_hold_ms`; `on_fenced` is called once, when a view shows that this incarnation is no member any more."""
+    """A `LinkService`. `on_owed` is given the rows of a commit that owe work, and those that are messages are in
+    `journal`; `on_fenced` is called once, when a view shows that this incarnation is no member any more."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Host:
         clock: Clock,
         tasks: TaskOwner,
         on_owed: Callable[[Sequence[Row]], None] = lambda _: None,
-        owed_hold_ms: int = 0,
+        journal: Journal | None = None,
         on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -92,12 +93,9 @@ class Host:
         self._marks = MarkWriter(ports.memberships, limits, tasks, self._runner.release)
         self._recovery = Recovery(self._runner, self._loader, self._roster, self._fan_outs, clock, limits)
 
-        async def append_messages(rows: Sequence[Any], owed: Sequence[bool]) -> AppendResult:
-            held_until_ms = clock.now_ms() + owed_hold_ms if owed_hold_ms else 0
-            return await ports.chat_log.append(rows, owed, held_until_ms)
-
+        log = JournaledLog(ports.chat_log, journal or Journal(incarnation, limit=0, limit_bytes=0))
         self._committers = {
-            KeyKind.CHAT: GroupCommitter("chat", append_messages, limits, self._recovery, on_owed),
+            KeyKind.CHAT: GroupCommitter("chat", log.append, limits, self._recovery, on_owed),
             KeyKind.EVENT: GroupCommitter("rsvp", ports.rsvps.append, limits, self._recovery, on_owed),
             KeyKind.USER: GroupCommitter(
                 "notification", lambda rows, _: ports.notifications.append(rows), limits, self._recovery, on_owed

@@ -15,7 +15,7 @@ from cluster.kernel.errors import ROOM_NOT_FOUND, UNAVAILABLE, FlowError
 from storage.bounds import page_limit
 from storage.client import Database
 from storage.messages import Messages
-from storage.records import AppendResult, Message, OwedMessage, RoomHead, RoomRecord
+from storage.records import AppendResult, Debt, Message, OwedMessage, RoomHead, RoomRecord
 from storage.rooms import Rooms
 from storage.seals import Tail, ahead_of
 
@@ -55,8 +55,8 @@ class MongoChatLog:
                 return RoomHead(room_id=room_id, epoch=epoch, seq=tail.seq, window=tail.messages, sealed_id=sealed_id)
         raise FlowError(UNAVAILABLE, "Others claim this room at the same time. Try again.")
 
-    async def append(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int = 0) -> AppendResult:
-        return await self._messages.insert(messages, owed, held_until_ms)
+    async def append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
+        return await self._messages.insert(messages, debts)
 
     async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None:
         return await self._messages.by_client_message_id(room_id, user_id, client_message_id)
@@ -70,11 +70,17 @@ class MongoChatLog:
     async def room(self, room_id: str) -> RoomRecord | None:
         return await self._rooms.by_id(room_id)
 
+    async def owed_of(self, journal: str, after: int, until: int | None, limit: int) -> list[OwedMessage]:
+        return await self._messages.owed_of(journal, after, until, limit)
+
     async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedMessage]:
         return await self._messages.lease_owed(worker, now_ms, lease_ms, limit)
 
     async def settle_owed(self, message_ids: Sequence[str]) -> None:
         await self._messages.settle_owed(message_ids)
+
+    async def put_off_owed(self, message_ids: Sequence[str], until_ms: int) -> None:
+        await self._messages.put_off_owed(message_ids, until_ms)
 
     async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
         await self._messages.fail_owed(message_ids, error)

@@ -62,6 +62,7 @@ class _PlainIntegers(TypeDecoder):
         return int(value)
 
 
+_NAMESPACE_EXISTS: Final = 48
 _TYPES: Final = TypeRegistry([_PlainIntegers()])
 
 
@@ -110,6 +111,17 @@ class Database:
         if direct and self._direct is not None:
             commands = DirectCommands(self._direct, self._database.name, name, self._timeout_ms)
         return Collection(self._database.get_collection(name, read_concern=concern), name, self._gate, commands)
+
+    async def ensure_view(self, name: str, of: str, pipeline: Sequence[Filter]) -> None:
+        """`name` is read like a collection and gives what the pipeline makes of `of`; one that exists is changed."""
+        definition: dict[str, Any] = {"viewOn": of, "pipeline": list(pipeline)}
+        with answers("view"):
+            try:
+                await self._database.command("create", name, **definition)
+            except OperationFailure as error:
+                if error.code != _NAMESPACE_EXISTS:
+                    raise
+                await self._database.command("collMod", name, **definition)
 
     async def open_session(self) -> "Session":
         """For transactions, one after the other. The database must have answered before."""

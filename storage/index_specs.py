@@ -55,6 +55,7 @@ def _index(
 
 
 _OWED: Final = {"owed.until_ms": {"$exists": True}}
+_NUMBERED: Final = {"owed.number": {"$exists": True}}
 _DEAD: Final = {"owed.dead": {"$exists": True}}
 
 INDEXES: Final[tuple[IndexSpec, ...]] = (
@@ -111,6 +112,9 @@ INDEXES: Final[tuple[IndexSpec, ...]] = (
     _index("messages", "room_id", "user_id", "client_message_id", unique=True),
     _index("messages", "owed.until_ms", partial=_OWED),
     _index("messages", "owed.dead", "_id", partial=_DEAD),
+    _index("messages", "owed.journal", "owed.number", partial=_NUMBERED),
+    _index("journals", "until_ms"),
+    _index("journals", "expires_at", expire=True),
     # What people are told
     _index("notifications", "user_id", "-at_ms", "-_id"),
     _index("notifications", "user_id", partial={"read": False}),

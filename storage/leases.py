@@ -1,8 +1,8 @@
 """Leases on documents that owe follow-up work. Used by the chat log and the RSVP ledger; one file so both agree.
 
-A document that owes work carries `owed: {until_ms, worker, lease, …}`; it was written together with what caused the
-work. A lease is taken document by document, so two workers never hold the same one before it runs out. It never does
-the work itself.
+A document that owes work carries `owed`, written together with what caused the work: `{until_ms, worker, lease, …}`, or
+`{journal, number}` for as long as a message's journal answers for it. A lease is taken document by document, so two
+workers never hold the same one before it runs out. It never does the work itself.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,6 @@ from storage.records import DeadCause
 OWED: Final[dict[str, Any]] = {"until_ms": 0, "worker": "", "lease": ""}
 """What a new document that owes work carries: a lease that ran out long ago."""
 MOST_FAILURES: Final = 8
-
-
-def owed_until(held_until_ms: int) -> dict[str, Any]:
-    """What a new document carries whose work is held until then by whoever writes it."""
-    return {**OWED, "until_ms": held_until_ms}
 
 
 async def lease_owed(
@@ -38,6 +33,14 @@ async def lease_owed(
     held = {"owed.until_ms": now_ms + lease_ms, "owed.worker": worker, "owed.lease": lease}
     await collection.update_many({"_id": {"$in": ids}, **free}, {"$set": held})
     return await collection.find({"_id": {"$in": ids}, "owed.lease": lease}, limit=limit)
+
+
+async def put_off_owed(collection: Collection, ids: Sequence[str], until_ms: int) -> None:
+    """These wait until then, each by itself: if they stood in a journal they do no more."""
+    check_batch(ids)
+    if ids:
+        owing = {"_id": {"$in": list(ids)}, "owed": {"$exists": True}, "owed.dead": {"$exists": False}}
+        await collection.update_many(owing, {"$set": {"owed.until_ms": until_ms}, "$unset": {"owed.number": ""}})
 
 
 async def fail_owed(collection: Collection, ids: Sequence[str], error: str) -> None:

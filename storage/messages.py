@@ -12,8 +12,8 @@ import msgspec
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database, ReplaceOne
-from storage.leases import fail_owed, lease_owed, owed_until
-from storage.records import AppendResult, Message, OwedMessage
+from storage.leases import fail_owed, lease_owed, put_off_owed
+from storage.records import AppendResult, Debt, Message, OwedMessage
 from storage.seals import IS_MESSAGE, Seal, Tail, place
 
 _FIELDS = {"owed": 0}
@@ -54,14 +54,13 @@ class Messages:
         """As `place` of storage/seals.py."""
         return await place(self._messages, room_id, tail, epoch, ahead)
 
-    async def insert(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int) -> AppendResult:
-        """Store in order; a message already stored as itself counts as stored. What they owe is leased from the start
-        until `held_until_ms`."""
+    async def insert(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
+        """Store in order, each with what it owes; a message already stored as itself counts as stored."""
         check_batch(messages)
         stored = 0
         while stored < len(messages):
             try:
-                await self._write(messages[stored:], owed[stored:], held_until_ms)
+                await self._write(messages[stored:], debts[stored:])
                 break
             except BatchRefused as refused:
                 stored += refused.index
@@ -71,10 +70,9 @@ class Messages:
             stored += known
         return AppendResult(len(messages))
 
-    async def _write(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int) -> None:
+    async def _write(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> None:
         """One command. It stops at the first message that cannot stand in its place, or whose seal is not its own."""
-        lease = owed_until(held_until_ms)
-        documents = [_document(message, lease if owes else None) for message, owes in zip(messages, owed, strict=True)]
+        documents = [_document(message, debt) for message, debt in zip(messages, debts, strict=True)]
         if not any(message.first for message in messages):
             await self._messages.insert_many(documents)
             return
@@ -144,6 +142,13 @@ class Messages:
         rows = await self._messages.find(older, projection=_FIELDS, sort=[("seq", -1)], limit=page_limit(limit))
         return [_message(row) for row in reversed(rows)]
 
+    async def owed_of(self, journal: str, after: int, until: int | None, limit: int) -> list[OwedMessage]:
+        number = {"$gt": after} if until is None else {"$gt": after, "$lte": until}
+        rows = await self._messages.find(
+            {"owed.journal": journal, "owed.number": number}, sort=[("owed.number", 1)], limit=page_limit(limit)
+        )
+        return [OwedMessage(_message(row), row["owed"]["number"]) for row in rows]
+
     async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedMessage]:
         rows = await lease_owed(self._messages, worker, now_ms, lease_ms, limit)
         return [OwedMessage(_message(row)) for row in rows]
@@ -153,17 +158,20 @@ class Messages:
         if message_ids:
             await self._messages.update_many({"_id": {"$in": list(message_ids)}}, {"$unset": {"owed": ""}})
 
+    async def put_off_owed(self, message_ids: Sequence[str], until_ms: int) -> None:
+        await put_off_owed(self._messages, message_ids, until_ms)
+
     async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
         await fail_owed(self._messages, message_ids, error)
 
 
-def _document(message: Message, owed: dict[str, Any] | None) -> dict[str, Any]:
+def _document(message: Message, debt: Debt | None) -> dict[str, Any]:
     document = msgspec.structs.asdict(message)
     document["_id"] = document.pop("id")
     if not message.first:
         del document["first"]
-    if owed is not None:
-        document["owed"] = owed
+    if debt is not None:
+        document["owed"] = {"journal": debt.journal, "number": debt.number}
     return document
 
 

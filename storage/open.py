@@ -7,7 +7,7 @@ settings, never in a hang. Redis that is away does not stop it.
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import START_FAILED, UNAVAILABLE, FlowError
-from storage.analytics import MongoAnalytics
+from storage.analytics import MongoAnalytics, ensure_acts
 from storage.blocks import MongoBlocks
 from storage.cache import Cache
 from storage.chat_log import MongoChatLog
@@ -22,6 +22,7 @@ from storage.groups import MongoGroups
 from storage.indexes import ensure_indexes
 from storage.interactions import MongoInteractions
 from storage.invitations import MongoInvitations
+from storage.journals import MongoJournals
 from storage.memberships import MongoMemberships
 from storage.migrations import migrate
 from storage.notifications import MongoNotifications
@@ -47,6 +48,7 @@ class Storage:
         self.cache = cache
         self.rooms = Rooms(database)
         self.chat_log = MongoChatLog(database, clock)
+        self.journals = MongoJournals(database)
         self.memberships = MongoMemberships(database)
         self.events = MongoEvents(database, clock, cache)
         self.invitations = MongoInvitations(database)
@@ -112,6 +114,7 @@ async def _prepare(database: Database, settings: StorageSettings) -> None:
         await database.ping()
         await migrate(database)
         await ensure_indexes(database, build_ms=settings.index_timeout_ms)
+        await ensure_acts(database)
     except FlowError as error:
         if error.kind is not UNAVAILABLE:
             raise

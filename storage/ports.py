@@ -11,8 +11,10 @@ from typing import Any, Protocol
 from storage.records import (
     AnalyticsEvent,
     AppendResult,
+    Debt,
     Device,
     EventHead,
+    JournalMark,
     Message,
     Notification,
     OutboxRow,
@@ -35,9 +37,9 @@ class ChatLog(Protocol):
         newest messages of it. ROOM_NOT_FOUND when there is none and `create` is false (rooms of events and of two
         people are made on first use). UNAVAILABLE too when others claim it without end."""
 
-    async def append(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int = 0) -> AppendResult:
-        """Write in order, durably, in one command. `owed[i]` marks message i as owing work, in the same document, and
-        until `held_until_ms` that work is whoever's who appends: nobody can lease it.
+    async def append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
+        """Write in order, durably, in one command. `debts[i]` marks message i as owing work, in the same document; who
+        keeps the journal that it names answers for the work.
         The message right after a claim is `first` and has the head's `sealed_id`; the seal gives way to it alone.
         "fenced" when a newer owner's seal or message stands in its place. One already stored as itself, by the same
         owner, counts as stored."""
@@ -52,14 +54,37 @@ class ChatLog(Protocol):
 
     async def room(self, room_id: str) -> RoomRecord | None: ...
 
+    async def owed_of(self, journal: str, after: int, until: int | None, limit: int) -> list[OwedMessage]:
+        """Messages of this journal with a number greater than `after` and at most `until` (None: any), lowest first;
+        those that were put off or settled by themselves are not among them."""
+
     async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedMessage]:
-        """Messages that owe pushes and are under nobody's lease, now under this worker's."""
+        """Messages that were put off and are under nobody's lease, now under this worker's."""
 
     async def settle_owed(self, message_ids: Sequence[str]) -> None:
         """These owe nothing any more."""
 
+    async def put_off_owed(self, message_ids: Sequence[str], until_ms: int) -> None:
+        """No journal answers for these any more: from `until_ms` on each can be leased by itself."""
+
     async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
-        """What these owe could not be worked out. After eight failures they are dead letters, and leased no more."""
+        """What these owe, which were put off, could not be worked out. After eight failures they are dead letters,
+        and leased no more."""
+
+
+class Journals(Protocol):
+    """How far the work that messages owe is done, one mark a host and life of it. A mark outlives its host by a day."""
+
+    async def renew(self, journal: str, settled: int, now_ms: int, until_ms: int) -> None:
+        """Durable. Everything up to `settled` is worked out, and until `until_ms` the rest is its host's. Whoever had
+        leased it has it no more."""
+
+    async def lease_lapsed(self, worker: str, now_ms: int, lease_ms: int) -> JournalMark | None:
+        """One that nobody has, now this worker's until `now_ms + lease_ms`; None when there is none."""
+
+    async def advance(self, mark: JournalMark, settled: int, until_ms: int) -> bool:
+        """Everything up to `settled` is worked out, and nobody else has it until `until_ms`. False when the mark's
+        lease is over: nothing is changed then."""
 
 
 class Memberships(Protocol):
@@ -155,7 +180,7 @@ class Devices(Protocol):
 
 
 class Analytics(Protocol):
-    """What people did, for whoever counts it later. Kept for a bounded time."""
+    """What people did and left no other record of, for whoever counts it later. Kept for a bounded time."""
 
     async def record(self, events: Sequence[AnalyticsEvent]) -> int:
         """Durable; events whose id exists are left alone. Returns how many are new."""

@@ -4,7 +4,7 @@ Times are integer milliseconds since the epoch. Coordinates are (longitude, lati
 holds by the hundred thousand are not tracked by the garbage collector: they refer to nothing that could refer to them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -173,10 +173,28 @@ class DeadCause(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
 
 
-class OwedMessage(msgspec.Struct, frozen=True):
-    """A stored message whose pushes have not been worked out yet, under this worker's lease."""
+class Debt(NamedTuple):
+    """A message owes what follows from it, and stands at this place in the sequence of those that its host stored."""
+
+    journal: str
+    number: int
+
+
+class OwedMessage(NamedTuple):
+    """A stored message whose pushes have not been worked out yet; `number` in its journal, 0 when it is in none."""
 
     message: Message
+    number: int = 0
+
+
+class JournalMark(msgspec.Struct, frozen=True):
+    """A host's journal that its host renews no more, under the lease that `lease` names: everything up to `settled` is
+    worked out."""
+
+    journal: str
+    settled: int
+    renewed_ms: int
+    lease: str
 
 
 class OwedRsvp(msgspec.Struct, frozen=True):
@@ -188,8 +206,8 @@ class OwedRsvp(msgspec.Struct, frozen=True):
 
 
 class AnalyticsEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One act of one person. `id` is derived from its cause. `kind`: message or rsvp; `subject` is the room or event;
-    `action` is what was done there: "message", or the status that was answered."""
+    """One act of one person that leaves no record of its own. `id` is derived from its cause. `kind`: rsvp; `subject`
+    is the event; `action` the status that was answered."""
 
     id: str
     kind: str

@@ -1,17 +1,6 @@
-"""From a message or an answer to what analytics keeps of it: pure, with ids that follow from the cause alone."""
+"""From an answer to what analytics keeps of it: pure, with ids that follow from the cause alone."""
 
-from storage.records import AnalyticsEvent, Message, OwedRsvp, Rsvp
-
-
-def of_message(message: Message) -> AnalyticsEvent:
-    return AnalyticsEvent(
-        id=f"message:{message.id}",
-        kind="message",
-        user_id=message.user_id,
-        subject=message.room_id,
-        action="message",
-        at_ms=message.at_ms,
-    )
+from storage.records import AnalyticsEvent, OwedRsvp, Rsvp
 
 
 def of_answer(owed: OwedRsvp) -> list[AnalyticsEvent]:

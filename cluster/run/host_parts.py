@@ -15,12 +15,14 @@ from typing import Any
 import msgspec
 
 from actors.host import Host
+from actors.outbox.journal import Journal
 from actors.outbox.relay import OutboxRelay
 from actors.outbox.sessions import LinkedSessions
 from actors.ports import HostPorts
 from actors.push.worker import PushWorker
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.collector import QuietCollector
+from cluster.kernel.errors import FlowError
 from cluster.kernel.tasks import TaskOwner
 from cluster.link.pool import HostLinks
 from cluster.placement.membership import take, withdraw
@@ -91,14 +93,18 @@ class HostParts:
         tasks = TaskOwner(self._name)
         opened.push_async_callback(tasks.stop)
         links = self._links()
-        relay = self._relay(storage, links)
-        host = self._make_host(storage, relay)
+        outbox = plan.settings.outbox
+        journal = Journal(self._incarnation, limit=outbox.handover, limit_bytes=outbox.handover_bytes)
+        relay = self._relay(storage, journal, links)
+        host = self._make_host(storage, journal, relay)
         server = wiring.link_server(plan, self._name, self._incarnation, host)
         address = await server.start(wiring.link_host(plan))
         opened.push_async_callback(server.stop)
         opened.push_async_callback(links.close)
         watcher = self._make_watcher(storage, host, links, tasks)
         member = wiring.member(plan, self._name, self._incarnation, address)
+        await relay.open()
+        opened.push_async_callback(self._leave_journal, relay)
         host.start()
         opened.push_async_callback(host.stop)
         asked_at = clock.monotonic()
@@ -117,7 +123,13 @@ class HostParts:
         _log.info("serves at %s with view %d", member.address, view.version)
         return True
 
-    def _make_host(self, storage: Storage, relay: OutboxRelay) -> Host:
+    async def _leave_journal(self, relay: OutboxRelay) -> None:
+        try:
+            await relay.leave()
+        except FlowError as error:
+            _log.warning("%s leaves what it owes to be found when its hold runs out: %s", self._name, error.kind.code)
+
+    def _make_host(self, storage: Storage, journal: Journal, relay: OutboxRelay) -> Host:
         ports = HostPorts(
             storage.chat_log,
             storage.memberships,
@@ -135,8 +147,8 @@ class HostParts:
             limits,
             self._clock,
             tasks,
-            on_owed=relay.hand_over,
-            owed_hold_ms=self._plan.settings.outbox.hold_ms,
+            on_owed=lambda _: relay.wake(),
+            journal=journal,
             on_fenced=self._fenced,
         )
 
@@ -168,10 +180,10 @@ class HostParts:
     def _worker_name(self) -> str:
         return f"{self._name}/{self._incarnation}"
 
-    def _relay(self, storage: Storage, links: HostLinks) -> OutboxRelay:
+    def _relay(self, storage: Storage, journal: Journal, links: HostLinks) -> OutboxRelay:
         sessions, events = LinkedSessions(links.link_for), StoredEvents(storage.events)
         limits = self._plan.settings.outbox
-        return OutboxRelay(self._worker_name, storage, sessions, events, self._clock, limits)
+        return OutboxRelay(self._worker_name, journal, storage, sessions, events, self._clock, limits)
 
     def _start_outbox(self, storage: Storage, relay: OutboxRelay) -> PushWorker:
         """The relay and the push worker. Every host runs both; leases keep them from each other."""

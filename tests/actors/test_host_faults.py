@@ -62,7 +62,7 @@ async def test_a_refusal_in_the_middle_of_a_batch_stops_one_room_and_no_other(wo
     await log.entered.wait()
     # Another owner takes the room's third position while ours are on their way.
     stolen = foreign(3, "stolen")
-    await world.storage.chat_log.append([stolen], [False])
+    await world.storage.chat_log.append([stolen], [None])
     log.is_open.set()
     sent = [decode(await answer, SentMessage) for answer in answers]
     assert [answer.seq for answer in sent[0::2]] == [1, 2, 4, 5, 6]
@@ -83,7 +83,7 @@ async def test_watchers_who_cannot_be_brought_up_to_date_are_told_to_ask(world: 
     head = await world.storage.chat_log.claim(ROOM, "dm", 1, create=True)
     first, *others = (structs.replace(foreign(n, f"{n}", f"k{n}"), epoch=head.epoch) for n in range(1, 6))
     theirs = [structs.replace(first, id=head.sealed_id, first=True), *others]
-    await world.storage.chat_log.append(theirs, [False] * 5)
+    await world.storage.chat_log.append(theirs, [None] * 5)
     assert (await edge.send(DIRECT, ALICE, "mine")).seq == 6
     await edge.until(lambda: edge.moved == [DIRECT])
     assert edge.told[DIRECT] == []

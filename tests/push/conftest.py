@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from actors.messages import Notified, Notify
+from actors.outbox.journal import Journal
+from actors.outbox.journaled import JournaledLog
 from actors.outbox.port import EventTitle
 from actors.outbox.relay import OutboxRelay, RelayLimits
 from actors.push.port import Outcome, Push, PushResult
@@ -97,12 +99,16 @@ class World:
         self.people = People()
         self.sessions = SessionsInMemory()
         self.sender = ScriptedSender()
-        self.seq = 0
+        self.journal = Journal("life-0", limit=100, limit_bytes=1_000_000)
         self.members: Any = self.storage.memberships
 
     @property
     def chat_log(self) -> Any:
         return self.storage.chat_log
+
+    @property
+    def journals(self) -> Any:
+        return self.storage.journals
 
     @property
     def memberships(self) -> Any:
@@ -128,16 +134,19 @@ class World:
     def devices(self) -> Any:
         return self.people
 
-    def relay(self, name: str = "host-0", **limits: Any) -> OutboxRelay:
-        return OutboxRelay(name, self, self.sessions, Titles(), self.clock, RelayLimits(**limits))
+    def relay(self, name: str = "host-0", journal: Journal | None = None, **limits: Any) -> OutboxRelay:
+        """The relay of a host; `self.journal` is what hosts write into until a test says otherwise."""
+        chosen = journal or self.journal
+        return OutboxRelay(name, chosen, self, self.sessions, Titles(), self.clock, RelayLimits(**limits))
 
     def worker(self, **limits: Any) -> PushWorker:
         chance = random.Random(7)
         return PushWorker("host-0", self.outbox, self.devices, self.sender, self.clock, PushLimits(**limits), chance)
 
-    async def say(self, room_id: str, kind: str, user_id: str, text: str = "hello", held_ms: int = 0) -> Message:
+    async def say(
+        self, room_id: str, kind: str, user_id: str, text: str = "hello", journal: Journal | None = None
+    ) -> Message:
         head = await self.chat_log.claim(room_id, kind, 10, create=True)
-        self.seq += 1
         message = Message(
             id=head.sealed_id,
             room_id=room_id,
@@ -149,8 +158,7 @@ class World:
             client_message_id=f"c{head.seq + 1}",
             first=True,
         )
-        held_until_ms = self.clock.now_ms() + held_ms if held_ms else 0
-        result = await self.chat_log.append([message], [True], held_until_ms)
+        result = await JournaledLog(self.chat_log, journal or self.journal).append([message], [True])
         assert result.refusal is None
         return message
 

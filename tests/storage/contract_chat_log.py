@@ -36,7 +36,7 @@ def following(head: RoomHead, count: int, **changes: object) -> list[Message]:
 
 
 async def append(log: ChatLog, *messages: Message) -> AppendResult:
-    return await log.append(messages, [False] * len(messages))
+    return await log.append(messages, [None] * len(messages))
 
 
 async def claim(log: ChatLog, room: str = ROOM, window: int = 500) -> RoomHead:
@@ -225,45 +225,3 @@ class ChatLogContract:
             assert caught.value.kind is INVALID_REQUEST
         with pytest.raises(FlowError):
             await append(log, *(message(seq) for seq in range(1, 502)))
-
-    # --- what messages owe --------------------------------------------------------------------------------------------
-
-    async def test_owed_pushes_are_leased_to_one_worker_at_a_time_until_settled(self, log: ChatLog) -> None:
-        batch = following(await claim(log), 6)
-        await log.append(batch, [seq % 2 == 0 for seq in range(1, 7)])
-        owing = {one.id for one in batch[1::2]}
-        leased = await asyncio.gather(*(log.lease_owed(f"worker{n}", 1_000, 500, 10) for n in range(4)))
-        ids = [one.message.id for page in leased for one in page]
-        assert sorted(ids) == sorted(owing)
-        assert await log.lease_owed("late", 1_499, 500, 10) == []
-        again = await log.lease_owed("late", 1_500, 500, 2)
-        assert len(again) == 2
-        assert all(one.message in batch for one in again)
-        await log.settle_owed([one.message.id for one in again])
-        rest = await log.lease_owed("last", 10_000, 500, 10)
-        assert {one.message.id for one in rest} == owing - {one.message.id for one in again}
-
-    async def test_what_is_held_by_whoever_stores_it_is_leased_when_that_runs_out(self, log: ChatLog) -> None:
-        batch = following(await claim(log), 3)
-        await log.append(batch, [True, False, True], 1_000)
-        assert await log.lease_owed("worker", 999, 500, 10) == []
-        await log.settle_owed([batch[0].id])
-        assert [one.message for one in await log.lease_owed("worker", 1_000, 500, 10)] == batch[2:]
-        assert await log.lease_owed("late", 1_499, 500, 10) == []
-
-    async def test_a_repeated_append_does_not_owe_again(self, log: ChatLog) -> None:
-        batch = following(await claim(log), 1)
-        await log.append(batch, [True])
-        await log.settle_owed([batch[0].id])
-        assert await log.append(batch, [True]) == AppendResult(1)
-        assert await log.lease_owed("worker", 1_000, 500, 10) == []
-
-    async def test_what_fails_too_often_is_leased_no_more(self, log: ChatLog) -> None:
-        batch = following(await claim(log), 2)
-        await log.append(batch, [True, True])
-        for failure in range(8):
-            leased = await log.lease_owed("worker", 1_000 * failure, 500, 10)
-            assert {one.message.id for one in leased} == {one.id for one in batch}, f"after {failure}"
-            await log.fail_owed([batch[0].id], "not_found")
-        assert [one.message for one in await log.lease_owed("worker", 9_000, 500, 10)] == batch[1:]
-        await log.fail_owed([], "not_found")

@@ -15,12 +15,13 @@ from storage.settings import StorageSettings
 from tests.conftest import OpenDatabase
 from tests.storage.contract_chat_fence import ChatFenceContract
 from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, claim, following, message
+from tests.storage.contract_owed_messages import OwedMessagesContract
 from tests.support.servers import MongoServer
 
 pytestmark = pytest.mark.storage
 
 
-class TestMongoChatLog(ChatLogContract, ChatFenceContract):
+class TestMongoChatLog(ChatLogContract, ChatFenceContract, OwedMessagesContract):
     @pytest.fixture
     async def log(self, open_database: OpenDatabase) -> MongoChatLog:
         return MongoChatLog(await open_database("messages"), SystemClock())
@@ -39,7 +40,7 @@ async def frail(own_mongo_server: MongoServer):
 async def _append_until_it_answers(log: MongoChatLog, batch: list) -> AppendResult:
     while True:
         try:
-            return await log.append(batch, [False] * len(batch))
+            return await log.append(batch, [None] * len(batch))
         except FlowError as error:
             if error.kind is not UNAVAILABLE:
                 raise
@@ -76,7 +77,7 @@ async def test_a_server_that_hangs_is_unavailable_and_the_write_is_settled_later
     batch = following(await claim(log), 10)
     server.pause()
     with pytest.raises(FlowError) as caught:
-        await asyncio.wait_for(log.append(batch, [False] * 10), 5)
+        await asyncio.wait_for(log.append(batch, [None] * 10), 5)
     assert caught.value.kind is UNAVAILABLE
     server.resume()
     assert await _append_until_it_answers(log, batch) == AppendResult(10)
@@ -97,7 +98,7 @@ async def test_numbers_come_back_as_plain_integers(open_database: OpenDatabase) 
     log = MongoChatLog(await open_database("messages"), SystemClock())
     head = await log.claim(ROOM, "dm", 10, create=True)
     [sent] = following(head, 1, at_ms=1_700_000_000_000)
-    await log.append([sent], [False])
+    await log.append([sent], [None])
     [read] = (await log.claim(ROOM, "dm", 10, create=True)).window
     assert read == sent
     assert type(read.at_ms) is int

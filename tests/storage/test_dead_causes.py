@@ -9,7 +9,7 @@ from storage.dates import to_date
 from storage.dead_causes import DeadCauses, is_cause
 from storage.events import MongoEvents
 from storage.leases import MOST_FAILURES
-from storage.records import DeadCause
+from storage.records import DeadCause, Debt
 from storage.rsvps import MongoRsvpLedger
 from tests.conftest import OpenDatabase
 from tests.storage.contract_chat_log import claim, following
@@ -25,7 +25,8 @@ async def test_they_are_listed_page_by_page_and_owe_again_when_replayed(open_dat
     times = {"start": to_date(0), "end": to_date(1)}
     await MongoEvents(database, SystemClock()).create({"_id": EVENT, "title": "T", "datetime": times})
     [said], answer = following(head, 1), rsvp("anna", epoch=1, seat=1)
-    await log.append([said], [True])
+    await log.append([said], [Debt("j", 1)])
+    await log.put_off_owed([said.id], 0)
     await ledger.append([answer], [True])
     for failure in range(MOST_FAILURES):
         assert await causes.page(None, 10) == [], f"after {failure}"

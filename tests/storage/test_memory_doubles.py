@@ -7,13 +7,16 @@ from storage.records import AppendResult
 from tests.storage.contract_analytics import AnalyticsContract
 from tests.storage.contract_chat_fence import ChatFenceContract
 from tests.storage.contract_chat_log import ROOM, ChatLogContract, append, claim, following
+from tests.storage.contract_journals import JournalsContract
 from tests.storage.contract_memberships import MembershipsContract
 from tests.storage.contract_notifications import NotificationsContract, PutUser
 from tests.storage.contract_outbox import OutboxContract
+from tests.storage.contract_owed_messages import OwedMessagesContract
 from tests.storage.contract_rsvp_ledger import PutEvent, RsvpLedgerContract
 from tests.support.memory_analytics import MemoryAnalytics
 from tests.support.memory_storage import (
     MemoryChatLog,
+    MemoryJournals,
     MemoryMemberships,
     MemoryNotifications,
     MemoryOutbox,
@@ -21,10 +24,16 @@ from tests.support.memory_storage import (
 )
 
 
-class TestMemoryChatLog(ChatLogContract, ChatFenceContract):
+class TestMemoryChatLog(ChatLogContract, ChatFenceContract, OwedMessagesContract):
     @pytest.fixture
     def log(self) -> MemoryChatLog:
         return MemoryChatLog()
+
+
+class TestMemoryJournals(JournalsContract):
+    @pytest.fixture
+    def journals(self) -> MemoryJournals:
+        return MemoryJournals()
 
 
 class TestMemoryMemberships(MembershipsContract):

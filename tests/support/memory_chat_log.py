@@ -9,7 +9,7 @@ from cluster.kernel.errors import ROOM_NOT_FOUND, FlowError
 from cluster.kernel.ids import new_id
 from storage.bounds import check_batch, page_limit
 from storage.leases import MOST_FAILURES
-from storage.records import AppendResult, Message, OwedMessage, RoomHead, RoomRecord
+from storage.records import AppendResult, Debt, Message, OwedMessage, RoomHead, RoomRecord
 from tests.support.memory_faults import Faults
 
 
@@ -46,6 +46,7 @@ class MemoryChatLog:
         self._rooms: dict[str, _Room] = {}
         self._by_id: dict[str, Message] = {}
         self._by_client_id: dict[tuple[str, str, str], Message] = {}
+        self._debts: dict[str, Debt] = {}
         self._owed: dict[str, int] = {}
         self._failures: Counter[str] = Counter()
 
@@ -69,21 +70,21 @@ class MemoryChatLog:
         await self.faults.after(fault)
         return head
 
-    async def append(self, messages: Sequence[Message], owed: Sequence[bool], held_until_ms: int = 0) -> AppendResult:
+    async def append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
         check_batch(messages)
         fault = await self.faults.before()
-        result = self._append(messages, [held_until_ms if owes else None for owes in owed])
+        result = self._append(messages, debts)
         await self.faults.after(fault)
         return result
 
-    def _append(self, messages: Sequence[Message], held: Sequence[int | None]) -> AppendResult:
-        for index, (message, until_ms) in enumerate(zip(messages, held, strict=True)):
-            refusal = self._append_one(message, until_ms)
+    def _append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
+        for index, (message, debt) in enumerate(zip(messages, debts, strict=True)):
+            refusal = self._append_one(message, debt)
             if refusal is not None:
                 return AppendResult(index, refusal)
         return AppendResult(len(messages))
 
-    def _append_one(self, message: Message, held_until_ms: int | None) -> str | None:
+    def _append_one(self, message: Message, debt: Debt | None) -> str | None:
         room = self._room(message.room_id, "group")
         same = self._by_id.get(message.id)
         if same is not None and _identity(same) == _identity(message):
@@ -100,8 +101,8 @@ class MemoryChatLog:
         room.by_seq[message.seq] = message
         self._by_id[message.id] = message
         self._by_client_id[client_key] = message
-        if held_until_ms is not None:
-            self._owed[message.id] = held_until_ms
+        if debt is not None:
+            self._debts[message.id] = debt
         return None
 
     async def by_client_message_id(self, room_id: str, user_id: str, client_message_id: str) -> Message | None:
@@ -127,6 +128,16 @@ class MemoryChatLog:
         room = self._rooms.get(room_id)
         return None if room is None else room.record
 
+    async def owed_of(self, journal: str, after: int, until: int | None, limit: int) -> list[OwedMessage]:
+        page_limit(limit)
+        await asyncio.sleep(0)
+        found = sorted(
+            (debt.number, message_id)
+            for message_id, debt in self._debts.items()
+            if debt.journal == journal and after < debt.number <= (debt.number if until is None else until)
+        )
+        return [OwedMessage(self._by_id[message_id], number) for number, message_id in found[:limit]]
+
     async def lease_owed(self, worker: str, now_ms: int, lease_ms: int, limit: int) -> list[OwedMessage]:
         page_limit(limit)
         await asyncio.sleep(0)
@@ -140,11 +151,21 @@ class MemoryChatLog:
         await asyncio.sleep(0)
         for message_id in message_ids:
             self._owed.pop(message_id, None)
+            self._debts.pop(message_id, None)
+
+    async def put_off_owed(self, message_ids: Sequence[str], until_ms: int) -> None:
+        check_batch(message_ids)
+        await asyncio.sleep(0)
+        for message_id in message_ids:
+            if (self._debts.pop(message_id, None) or self._owed.get(message_id)) is not None:
+                self._owed[message_id] = until_ms
 
     async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
         check_batch(message_ids)
         await asyncio.sleep(0)
         for message_id in message_ids:
+            if message_id not in self._owed:
+                continue
             self._failures[message_id] += 1
             if self._failures[message_id] >= MOST_FAILURES:
                 self._owed.pop(message_id, None)
