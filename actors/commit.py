@@ -1,8 +1,10 @@
 """Group commit: one append in flight for each port, the next batch forms behind it.
 
 The runner submits decided commands; a committer makes their rows durable in the order they came and says so, item by
-item. It promises that nothing is reported before it is durable, that a batch whose outcome is unknown is written again
-as it is until storage answers, and that a refused row stops only its own key. It never decides what a refusal means.
+item. When a batch is durable the next is on its way to storage before the first is answered for, so that storage and
+the host work at the same time. It promises that nothing is reported before it is durable, that a batch whose outcome is
+unknown is written again as it is until storage answers, and that a refused row stops only its own key. It never decides
+what a refusal means.
 """
 
 import asyncio
@@ -49,6 +51,17 @@ class CommitOutcome(Protocol):
 
 
 @dataclass(slots=True)
+class _Append:
+    """A batch on its way to storage. `answer`: the result, and whether an earlier try with an unknown outcome may have
+    written some of it."""
+
+    batch: list[Item]
+    rows: list[Row]
+    owed: list[bool]
+    answer: Awaitable[tuple[AppendResult, bool]]
+
+
+@dataclass(slots=True)
 class CommitCounters:
     commits: int = 0
     rows: int = 0
@@ -76,7 +89,8 @@ class GroupCommitter:
         self._outcome = outcome
         self._on_owed = on_owed
         self._queue: deque[Item] = deque()
-        self._in_flight: list[Item] = []
+        self._in_flight = 0
+        self._following: asyncio.Future[tuple[AppendResult, bool]] | None = None
         self._alone = 0
         """So many batches hold one item each."""
         self._rows = 0
@@ -127,18 +141,61 @@ class GroupCommitter:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            while self._queue:
-                self._in_flight = self._next_batch()
-                try:
-                    await self._write(self._in_flight)
-                except Exception:  # noqa: BLE001 - logged with its trace; the other keys' rows must go on
-                    _log.exception("%s: a batch was not settled", self.name)
-                    self._give_up(self._in_flight)
-                self._in_flight = []
-            self._wake.clear()
-            self._idle.set()
+        try:
+            while True:
+                await self._wake.wait()
+                append = self._begin()
+                while append is not None:
+                    append = await self._finish(append) or self._begin()
+                self._wake.clear()
+                self._idle.set()
+        finally:
+            if self._following is not None:
+                self._following.cancel()
+                await asyncio.wait([self._following])
+
+    def _begin(self) -> _Append | None:
+        """None when nothing is queued."""
+        if not self._queue:
+            return None
+        batch = self._next_batch()
+        rows = [row for item in batch for row in item.rows]
+        owed = [owes for item in batch for owes in item.owed]
+        self._in_flight += len(batch)
+        return _Append(batch, rows, owed, self._append_until_answered(rows, owed))
+
+    async def _finish(self, append: _Append) -> _Append | None:
+        """Wait for its answer and settle it. Returns the next one, if that has begun."""
+        try:
+            result, is_retry = await append.answer
+        except Exception:  # noqa: BLE001 - logged with its trace; the batch is taken apart
+            _log.exception("%s: a batch of %d rows cannot be written", self.name, len(append.rows))
+            self._in_flight -= len(append.batch)
+            self._part(append.batch)
+            return None
+        following = await self._begin_following() if result.refusal is None else None
+        try:
+            self._answer_for(append, result, is_retry)
+        except Exception:  # noqa: BLE001 - logged with its trace; the other keys' rows must go on
+            _log.exception("%s: a batch was not settled", self.name)
+            broken = append.batch
+            if following is not None:
+                await asyncio.wait([asyncio.ensure_future(following.answer)])
+                broken = broken + following.batch
+                self._in_flight -= len(following.batch)
+            self._in_flight -= len(append.batch)
+            self._give_up(broken)
+            return None
+        self._in_flight -= len(append.batch)
+        return following
+
+    async def _begin_following(self) -> _Append | None:
+        """The next batch, of which storage has been asked when this returns."""
+        append = self._begin()
+        if append is not None:
+            self._following = append.answer = asyncio.ensure_future(append.answer)
+            await asyncio.sleep(0)
+        return append
 
     def _next_batch(self) -> list[Item]:
         if self._alone:
@@ -155,25 +212,17 @@ class GroupCommitter:
             batch.append(self._queue.popleft())
         return batch
 
-    async def _write(self, batch: list[Item]) -> None:
-        rows = [row for item in batch for row in item.rows]
-        owed = [owes for item in batch for owes in item.owed]
-        try:
-            result, is_retry = await self._append_until_answered(rows, owed)
-        except Exception:  # noqa: BLE001 - logged with its trace; the batch is taken apart
-            _log.exception("%s: a batch of %d rows cannot be written", self.name, len(rows))
-            self._part(batch)
-            return
+    def _answer_for(self, append: _Append, result: AppendResult, is_retry: bool) -> None:
         self.counters.commits += 1
         self.counters.rows += result.stored
-        self.counters.largest_batch = max(self.counters.largest_batch, len(rows))
-        self._settle(batch, result, is_retry)
-        owing = [row for row, owes in zip(rows[: result.stored], owed[: result.stored], strict=True) if owes]
+        self.counters.largest_batch = max(self.counters.largest_batch, len(append.rows))
+        self._settle(append.batch, result, is_retry)
+        owing = [row for row, owes in zip(append.rows[: result.stored], append.owed, strict=False) if owes]
         if owing:
             self._on_owed(owing)
 
     async def _append_until_answered(self, rows: list[Row], owed: list[bool]) -> tuple[AppendResult, bool]:
-        """The result, and whether an earlier try with an unknown outcome may have written some of it."""
+        """As `_Append.answer`."""
         delay = self._limits.commit_backoff_s
         is_retry = False
         while True:
@@ -245,7 +294,7 @@ class GroupCommitter:
         return {
             f"{self.name}_queued_rows": self._rows,
             f"{self.name}_queued_bytes": self._bytes,
-            f"{self.name}_in_flight_items": len(self._in_flight),
+            f"{self.name}_in_flight_items": self._in_flight,
             f"{self.name}_commits": counters.commits,
             f"{self.name}_rows": counters.rows,
             f"{self.name}_largest_batch": counters.largest_batch,

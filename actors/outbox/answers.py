@@ -9,6 +9,7 @@ from actors.outbox import acts, texts
 from actors.outbox.port import EventTitles
 from actors.outbox.rooms import Mistakes
 from actors.outbox.teller import Teller, TellerPorts
+from storage.bounds import batches
 from storage.ports import Analytics, RsvpLedger
 from storage.records import Rsvp
 
@@ -32,8 +33,8 @@ class AnswerTeller:
         """How many answers, of at most so many, owe nothing any more. Raises FlowError when a part is away."""
         owed = await self._ports.rsvps.lease_owed(worker, now_ms, lease_ms, most)
         done_by = [act for answer in owed for act in acts.of_answer(answer)]
-        for start in range(0, len(done_by), most):
-            self.recorded += await self._ports.analytics.record(done_by[start : start + most])
+        for some in batches(done_by):
+            self.recorded += await self._ports.analytics.record(some)
         done: list[Rsvp] = []
         for answer in owed:
             error = await self._mistakes.of(self._tell(answer.rsvp), answer.rsvp.event_id)

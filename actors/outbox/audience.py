@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from actors.outbox.port import Sessions
 from cluster.kernel.ids import Room
+from storage.bounds import batches
 from storage.ports import Memberships
 
 Belongs = tuple[str, str]
@@ -36,14 +37,14 @@ class Audience:
 
     async def _pages(self, rooms: Sequence[Room]) -> AsyncIterator[list[Belongs]]:
         named = [(room.id, person) for room in rooms for person in room.people or ()]
-        for start in range(0, len(named), self._page):
-            yield named[start : start + self._page]
-        listed = [room.id for room in rooms if room.people is None]
-        after: Belongs | None = None
-        while listed:
-            page = await self._memberships.members(listed, after, self._page)
-            if page:
+        for some in batches(named, self._page):
+            yield list(some)
+        for listed in batches([room.id for room in rooms if room.people is None]):
+            after: Belongs | None = None
+            page: list[Belongs] = []
+            while after is None or len(page) == self._page:
+                page = await self._memberships.members(listed, after, self._page)
+                if not page:
+                    break
                 yield page
-            if len(page) < self._page:
-                return
-            after = page[-1]
+                after = page[-1]

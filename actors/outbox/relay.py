@@ -20,6 +20,7 @@ from actors.outbox.rooms import Mistakes, RoomPorts, RoomTeller
 from actors.outbox.teller import Teller
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import FlowError
+from storage.bounds import batches
 from storage.records import OwedMessage
 
 _TRIES: Final = 3
@@ -31,6 +32,9 @@ class RelayLimits:
     """Bounds of the relay. `member_page` and the notify concurrency bound its memory whatever a room's size."""
 
     batch: int = 500
+    """Documents that are read from storage at once."""
+    round: int = 4_096
+    """Messages in memory that are worked out at once: in a rush rooms' people are still read about twice a second."""
     lease_ms: int = 30_000
     hold_ms: int = 10_000
     """A host's journal is its own for so long after a renewal; if the host dies, it is another's that much later."""
@@ -42,7 +46,7 @@ class RelayLimits:
     poll_interval_s: float = 1.0
     """How often storage is looked through for what nobody holds."""
     linger_s: float = 0.5
-    """How long a round that did not fill its batch lets more gather: rooms' people are read once a round."""
+    """How long a round that left nothing lets more gather: rooms' people are read once a round."""
     member_page: int = 128
     concurrent_notifies: int = 32
 
@@ -78,6 +82,7 @@ class OutboxRelay:
         self._lapsed = LapsedJournals(name, ports, clock, limits.lease_ms, limits.batch)
         self._looked_at = self._renewed_at = float("-inf")
         self._tries = 0
+        self._has_more = False
         self._counts = dict.fromkeys(("messages", "rsvps", "rounds_failed", "put_off"), 0)
 
     def wake(self) -> None:
@@ -121,7 +126,7 @@ class OutboxRelay:
                 continue
             if not settled:
                 await self._wait()
-            elif settled < self._limits.batch:
+            elif not self._has_more:
                 await asyncio.sleep(self._limits.linger_s)
 
     async def _wait(self) -> None:
@@ -139,6 +144,7 @@ class OutboxRelay:
         now = self._clock.monotonic()
         if now - self._renewed_at >= self._limits.renew_s:
             await self._renew(self._limits.hold_ms)
+        self._has_more = False
         held_up: FlowError | None = None
         settled = 0
         try:
@@ -157,7 +163,7 @@ class OutboxRelay:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     async def _own(self) -> int:
-        front = self._journal.next(self._limits.batch)
+        front = self._journal.next(self._limits.round)
         until = 0
         if isinstance(front, Gap):
             owed = await self._ports.chat_log.owed_of(self._journal.id, front.after, front.until, self._limits.batch)
@@ -176,11 +182,13 @@ class OutboxRelay:
             await self._put_off(owed)
         self._tries = 0
         self._journal.settle(until)
+        self._has_more = isinstance(front, Gap) or len(front) == self._limits.round
         return len(owed) - len(failed)
 
     async def _put_off(self, owed: Sequence[OwedMessage]) -> None:
         until_ms = self._clock.now_ms() + self._limits.lease_ms
-        await self._ports.chat_log.put_off_owed([one.message.id for one in owed], until_ms)
+        for some in batches(owed):
+            await self._ports.chat_log.put_off_owed([one.message.id for one in some], until_ms)
         self._counts["put_off"] += len(owed)
 
     async def _left(self) -> int:
@@ -194,7 +202,9 @@ class OutboxRelay:
         alone = await self._ports.chat_log.lease_owed(self._name, now_ms, limits.lease_ms, limits.batch)
         failed |= await self._work_out(alone)
         await self._ports.chat_log.settle_owed([one.message.id for one in alone if one.message.id not in failed])
-        if not inherited and len(alone) < limits.batch:
+        if inherited or len(alone) == limits.batch:
+            self._has_more = True
+        else:
             self._looked_at = self._clock.monotonic()
         return len(inherited) + len(alone) - len(failed)
 
@@ -204,9 +214,10 @@ class OutboxRelay:
         if not owed:
             return {}
         failed = await self._rooms.tell([one.message for one in owed])
-        if failed:
-            await self._ports.chat_log.put_off_owed(list(failed), self._clock.now_ms() + self._limits.lease_ms)
+        until_ms = self._clock.now_ms() + self._limits.lease_ms
         for error in dict.fromkeys(failed.values()):
-            await self._ports.chat_log.fail_owed([one for one, what in failed.items() if what == error], error)
+            for some in batches([one for one, what in failed.items() if what == error]):
+                await self._ports.chat_log.put_off_owed(some, until_ms)
+                await self._ports.chat_log.fail_owed(some, error)
         self._counts["messages"] += len(owed) - len(failed)
         return failed

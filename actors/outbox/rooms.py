@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from actors.outbox import texts
 from actors.outbox.audience import Audience
@@ -17,8 +17,12 @@ from actors.outbox.teller import Teller, TellerPorts
 from actors.outbox.texts import Text
 from cluster.kernel.errors import FlowError
 from cluster.kernel.ids import Room, RoomKind, parse_room
+from storage.bounds import batches
 from storage.ports import ChatLog, Memberships
 from storage.records import Message
+
+_MESSAGES_TOLD_AT_ONCE: Final = 32
+"""To each of a page of people: what waits to be told is bounded by this, how many are told at once by the teller."""
 
 _log = logging.getLogger("flow.actors")
 
@@ -100,19 +104,22 @@ class RoomTeller:
         """`said` keeps what each room's people are told, since a large room's come on several pages."""
         if room_id not in said:
             said[room_id] = await self._said(room_id, messages)
-        await asyncio.gather(
-            *(
-                self._teller.tell(user_id, message.id, text, "chat")
-                for message, text in said[room_id]
-                for user_id in away
-                if user_id != message.user_id
+        for some in batches(said[room_id], _MESSAGES_TOLD_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._teller.tell(user_id, message.id, text, "chat")
+                    for message, text in some
+                    for user_id in away
+                    if user_id != message.user_id
+                )
             )
-        )
 
     async def _said(self, room_id: str, messages: list[Message]) -> list[tuple[Message, Text]]:
         """What those who are away are told; names are read only when somebody is."""
         place_name = await self._place_name(room_id)
-        senders = {user.id: user.name for user in await self._ports.users.by_ids([m.user_id for m in messages])}
+        senders: dict[str, str] = {}
+        for some in batches(list({message.user_id for message in messages})):
+            senders |= {user.id: user.name for user in await self._ports.users.by_ids(some)}
         return [(m, texts.chat_message(m, senders.get(m.user_id, "Someone"), place_name)) for m in messages]
 
     async def _place_name(self, room_id: str) -> str:
