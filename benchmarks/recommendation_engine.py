@@ -20,7 +20,7 @@ from cluster.kernel.clock import ManualClock
 from serve_apps.contracts import (
     Acted,
     CatalogueEvent,
-    FriendsGoing,
+    CirclePlans,
     RecommendationKind,
     RecommendationRequest,
     ScoredEvent,
@@ -87,7 +87,7 @@ def somebody(
         interests=tuple(chance.sample(TOPICS, 4)),
         coordinates=(13.4 + chance.gauss(0, 1), 52.5 + chance.gauss(0, 0.5)),
         history=tuple(Acted(chance.choice(events).event_id, 0.5, 0) for _ in range(3)),
-        friends_going=tuple(FriendsGoing(chance.choice(events).event_id, 1) for _ in range(2)),
+        circle_plans=tuple(CirclePlans(chance.choice(events).event_id, 1, 1) for _ in range(2)),
         deadline_ms=60_000,
     )
 

@@ -42,20 +42,25 @@ class Acted(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class FriendsGoing(msgspec.Struct, frozen=True):
-    """How many of a person's friends and followed people go to an event."""
+class CirclePlans(msgspec.Struct, frozen=True):
+    """What people around a person plan for one event that is not over.
+
+    `friends_going` is how many friends, which both agreed to be, answered that they go: what a sentence may say.
+    `circle` is how many friends and people followed go or are interested, each once: a signal of what may suit.
+    """
 
     event_id: str
-    count: int
+    friends_going: int
+    circle: int
 
 
 class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for events for one person.
 
-    `kind` says what they are drawn from and what orders them: the person's taste, what trends, what is near, or where
-    friends go. `limit` is 1 to 100. `coordinates` are [longitude, latitude] in degrees of where the person is, None
-    when unknown; without a `radius_km`, near is `NEARBY_KM`. `deadline_ms` is how long the caller waits; an answer
-    after that is thrown away. `history` is newest first.
+    `kind` says what they are drawn from and what orders them: the person's taste, what trends, what is near, or what
+    the person's circle plans. `limit` is 1 to 100. `coordinates` are [longitude, latitude] in degrees of where the
+    person is, None when unknown; without a `radius_km`, near is `NEARBY_KM`. `deadline_ms` is how long the caller
+    waits; an answer after that is thrown away. `history` is newest first.
     `attributes` decide an experiment's targeting, `overrides` (experiment → variation) are for testing.
     """
 
@@ -67,7 +72,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     exclude_event_ids: tuple[str, ...] = ()
     deadline_ms: int = 300
     history: tuple[Acted, ...] = ()
-    friends_going: tuple[FriendsGoing, ...] = ()
+    circle_plans: tuple[CirclePlans, ...] = ()
     blocked_organizer_ids: tuple[str, ...] = ()
     radius_km: float | None = None
     attributes: dict[str, str] = {}

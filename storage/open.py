@@ -69,7 +69,7 @@ class Storage:
         self.blocks = MongoBlocks(database)
         self.people_to_meet = PeopleToMeet(database)
         self.recommendations = RecommendationQueries(database)
-        self.user_features = UserFeatures(database, cache)
+        self.user_features = UserFeatures(database, cache, clock)
         self.view_store = MongoViewStore(database)
 
     async def ping(self) -> None:

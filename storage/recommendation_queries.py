@@ -85,13 +85,13 @@ class RecommendationQueries:
         return [ScoredEvent(row["_id"], 1.0 / (1.0 + row["metres"] / 1000.0)) for row in rows]
 
     async def social(self, user_id: str, now_ms: int, limit: int, exclude: Collection[str] = ()) -> list[ScoredEvent]:
-        """By how many friends and people followed go, or are interested, which counts for less."""
+        """By how many friends and people followed go, or are interested, which counts for less. Nobody else counts."""
         page_limit(limit)
         circle = await self._friendships.circle(user_id, _LARGEST_CIRCLE)
         if not circle:
             return []
         pipeline: list[dict[str, Any]] = [
-            {"$match": {"user_id": {"$in": circle}, "status": {"$in": list(_STATUS_WEIGHTS)}}},
+            {"$match": {"user_id": {"$in": circle}, "status": {"$in": ["going", "interested"]}}},
             {"$limit": _NEWEST_ROWS},
             {"$group": {"_id": "$event_id", "score": {"$sum": _status_weight()}}},
             {"$sort": {"score": -1, "_id": 1}},

@@ -1,4 +1,4 @@
-"""What a recommendation needs to know of a person, in real time: profile, past, friends' plans, blocks.
+"""What a recommendation needs to know of a person, in real time: profile, past, the circle's plans, blocks.
 
 Used by the recommendations operation. Kept in the two-level cache (Redis) under the person's own key and dropped as
 soon as the person acts, so the next request sees it; what friends do is seen within `TTL_S`. MongoDB holds the truth:
@@ -6,41 +6,47 @@ with Redis away it is read there. Many people at once are read together. Every p
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from serve_apps.contracts import ACTION_WEIGHTS, Acted
+from cluster.kernel.clock import Clock
+from serve_apps.contracts import ACTION_WEIGHTS, Acted, CirclePlans
 from storage.cache import Cache, recommendations_cache_key
 from storage.client import Database
-from storage.dates import to_ms
+from storage.dates import to_date, to_ms
 from storage.devices import MOST_DEVICES
 from storage.together import Together
 
 TTL_S: Final = 30.0
 MOST_HISTORY: Final = 50
 MOST_KNOWN: Final = 500
+MOST_IN_CIRCLE: Final = 500
+"""Of one person; friends come first."""
+MOST_PLANS: Final = 500
+"""Of one circle; those answered last stay."""
+_MOST_SIFTED: Final = 10_000
+"""The most answers of one circle that are looked at to find the newest."""
+_MOST_PLANNED: Final = 200
+"""The most events; those that most of the circle plan stay."""
 _ROWS_EACH: Final = 500
-_FRIENDS_EACH: Final = 500
-_MOST_PLANS: Final = 20_000
-_PLANS_EACH: Final = 200
-_MOST_ROWS: Final = 1 + 3 * _ROWS_EACH + MOST_DEVICES + _MOST_PLANS
-_USER, _ANSWER, _ACTION, _DEVICE, _BLOCK, _PLAN = "user", "answer", "action", "device", "block", "plan"
+_MOST_ROWS: Final = 1 + 3 * _ROWS_EACH + MOST_DEVICES
+_USER, _ANSWER, _ACTION, _DEVICE, _BLOCK = "user", "answer", "action", "device", "block"
 _SETTLED: Final = frozenset(("attend", "check_in", "decline", "dismiss"))
 _STATUS_ACTIONS: Final = {"going": "attend", "waiting": "attend", "interested": "interested", "declined": "decline"}
 
 
 class PersonFeatures(msgspec.Struct, frozen=True, kw_only=True):
-    """`known` are events that are no news: answered, gone to or dismissed. `history` is newest first. `friends_going`
-    maps events to how many of the circle go. `blocked` are people whom a block keeps from this one. `platform` is that
-    of the device seen last which takes pushes."""
+    """`known` are events that are no news: answered, gone to or dismissed. `history` is newest first. `circle_plans`
+    are of public events that were not over when it was read, and count nobody whom a block keeps away: `blocked` are
+    those people. `platform` is that of the device seen last which takes pushes."""
 
     interests: tuple[str, ...] = ()
     coordinates: tuple[float, float] | None = None
     known: tuple[str, ...] = ()
     history: tuple[Acted, ...] = ()
-    friends_going: dict[str, int] = {}
+    circle_plans: tuple[CirclePlans, ...] = ()
     blocked: tuple[str, ...] = ()
     joined_ms: int | None = None
     platform: str | None = None
@@ -55,9 +61,10 @@ def features_cache_key(user_id: str) -> str:
 
 
 class UserFeatures:
-    def __init__(self, database: Database, cache: Cache) -> None:
+    def __init__(self, database: Database, cache: Cache, clock: Clock) -> None:
         self._users = database.collection("users")
         self._cache = cache
+        self._clock = clock
         self._together = Together("user_features", self._read)
 
     async def of(self, user_id: str) -> PersonFeatures:
@@ -83,14 +90,12 @@ class UserFeatures:
         """Everything of everybody in one command: what is read is little, and each command costs more than that."""
         ids = list(user_ids)
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in await self._users.aggregate(_everything_of(ids), limit=len(ids) * _MOST_ROWS):
+        everything = _everything_of(ids, self._clock.now_ms())
+        for row in await self._users.aggregate(everything, limit=len(ids) * _MOST_ROWS):
             found[row["of"]].append(row)
         platforms: dict[str, str] = {}
         for row in sorted(found[_DEVICE], key=lambda row: row["last_seen_ms"]):
             platforms[row["user_id"]] = row["platform"]  # the one seen last stays
-        plans: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in found[_PLAN]:
-            plans[row["user_id"]][row["event_id"]] += 1
         blocked: dict[str, set[str]] = defaultdict(set)
         for row in found[_BLOCK]:
             blocked[row["user_id"]].add(row["blocked_id"])
@@ -98,7 +103,9 @@ class UserFeatures:
         pasts = _pasts(found[_ANSWER], found[_ACTION])
         return {
             row["_id"]: msgspec.structs.replace(
-                _features(row["profile"], pasts[row["_id"]], plans[row["_id"]], blocked[row["_id"]]),
+                _features(row["profile"], pasts[row["_id"]]),
+                circle_plans=_circle_plans(row, blocked[row["_id"]]),
+                blocked=tuple(sorted(blocked[row["_id"]])[:MOST_KNOWN]),
                 joined_ms=to_ms(row["createdAt"]),
                 platform=platforms.get(row["_id"]),
             )
@@ -106,8 +113,8 @@ class UserFeatures:
         }
 
 
-def _everything_of(ids: list[str]) -> list[dict[str, Any]]:
-    """`of` tells what each row is. Every part has a limit of its own."""
+def _everything_of(ids: list[str], now_ms: int) -> list[dict[str, Any]]:
+    """`of` tells what each row is; a person's own brings what the circle plans. Every part has a limit of its own."""
     theirs, size = {"user_id": {"$in": ids}}, len(ids)
     whole = {"user_id": 1, "event_id": 1, "at_ms": 1, "_id": 0}
     return [
@@ -120,6 +127,7 @@ def _everything_of(ids: list[str]) -> list[dict[str, Any]]:
                 "createdAt": 1,
             }
         },
+        *_with_plans(now_ms),
         _and("rsvps", _ANSWER, theirs, {**whole, "status": 1}, size * _ROWS_EACH),
         _and("interactions", _ACTION, theirs, {**whole, "action": 1, "weight": 1}, size * _ROWS_EACH, {"at_ms": -1}),
         _and(
@@ -132,7 +140,6 @@ def _everything_of(ids: list[str]) -> list[dict[str, Any]]:
             {"user_id": 1, "blocked_id": 1, "_id": 0},
             size * _ROWS_EACH,
         ),
-        {"$unionWith": {"coll": "friendships", "pipeline": _plans_of_circles(theirs, size)}},
     ]
 
 
@@ -149,31 +156,52 @@ def _and(
     return {"$unionWith": {"coll": collection, "pipeline": stages}}
 
 
-def _plans_of_circles(theirs: dict[str, Any], size: int) -> list[dict[str, Any]]:
-    """A row for each plan of each one in each one's circle; who is a friend and followed too is counted once."""
-    plans = {
-        "from": "rsvps",
-        "localField": "_id.friend_id",
-        "foreignField": "user_id",
-        "pipeline": [{"$match": {"status": {"$in": ["going", "interested"]}}}, {"$project": {"event_id": 1, "_id": 0}}],
-        "as": "plan",
-    }
-    return [
-        {"$match": {**theirs, "kind": {"$in": ["friend", "following"]}}},
-        {"$limit": size * _FRIENDS_EACH},
-        {"$group": {"_id": {"user_id": "$user_id", "friend_id": "$friend_id"}}},
-        {"$lookup": plans},
-        {"$unwind": "$plan"},
-        {"$limit": _MOST_PLANS},
-        {
-            "$project": {
-                "of": {"$literal": _PLAN},
-                "user_id": "$_id.user_id",
-                "event_id": "$plan.event_id",
-                "_id": 0,
-            }
-        },
+def _with_plans(now_ms: int) -> list[dict[str, Any]]:
+    """Of each person `circle`, `plans` of those people, newest first, and which of the events are `live`.
+
+    A lookup takes a whole list at once: one for each of its members costs ten times as much.
+    """
+    circle: list[dict[str, Any]] = [
+        {"$match": {"kind": {"$in": ["friend", "following"]}}},
+        {"$sort": {"kind": -1, "friend_id": -1}},  # the index backwards: friends first
+        {"$limit": MOST_IN_CIRCLE},
+        {"$project": {"friend_id": 1, "kind": 1, "_id": 0}},
     ]
+    plans: list[dict[str, Any]] = [
+        {"$match": {"status": {"$in": ["going", "interested"]}}},
+        {"$limit": _MOST_SIFTED},
+        {"$sort": {"at_ms": -1}},
+        {"$limit": MOST_PLANS},
+        {"$project": {"user_id": 1, "event_id": 1, "status": 1, "_id": 0}},
+    ]
+    live: list[dict[str, Any]] = [
+        {"$match": {"visibility": "public", "datetime.end": {"$gte": to_date(now_ms)}}},
+        {"$project": {"_id": 1}},
+    ]
+    return [
+        _looked_up("circle", "friendships", "_id", "user_id", circle),
+        _looked_up("plans", "rsvps", "circle.friend_id", "user_id", plans),
+        _looked_up("live", "events", "plans.event_id", "_id", live),
+    ]
+
+
+def _looked_up(name: str, collection: str, local: str, foreign: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    keys = {"localField": local, "foreignField": foreign}
+    return {"$lookup": {"from": collection, **keys, "pipeline": stages, "as": name}}
+
+
+def _circle_plans(row: dict[str, Any], blocked: Collection[str]) -> tuple[CirclePlans, ...]:
+    """Who is a friend and followed too has one answer an event, so nobody counts twice."""
+    friends = {one["friend_id"] for one in row["circle"] if one["kind"] == "friend"}
+    live = {one["_id"] for one in row["live"]}
+    going: Counter[str] = Counter()
+    circle: Counter[str] = Counter()
+    for plan in row["plans"]:
+        event_id, user_id = plan["event_id"], plan["user_id"]
+        if event_id in live and user_id not in blocked:
+            circle[event_id] += 1
+            going[event_id] += plan["status"] == "going" and user_id in friends
+    return tuple(CirclePlans(event_id, going[event_id], count) for event_id, count in circle.most_common(_MOST_PLANNED))
 
 
 def _pasts(answers: Sequence[dict[str, Any]], actions: Sequence[dict[str, Any]]) -> Mapping[str, list[dict[str, Any]]]:
@@ -186,9 +214,7 @@ def _pasts(answers: Sequence[dict[str, Any]], actions: Sequence[dict[str, Any]])
     return found
 
 
-def _features(
-    profile: dict[str, Any], past: list[dict[str, Any]], plans: Counter[str], blocked: set[str]
-) -> PersonFeatures:
+def _features(profile: dict[str, Any], past: list[dict[str, Any]]) -> PersonFeatures:
     location = profile.get("location")
     past.sort(key=lambda row: (-row["at_ms"], row["event_id"]))
     known = dict.fromkeys(row["event_id"] for row in past if row.get("answered") or row["action"] in _SETTLED)
@@ -203,6 +229,4 @@ def _features(
         coordinates=tuple(location["coordinates"]) if location else None,
         known=tuple(known)[:MOST_KNOWN],
         history=tuple(newest[:MOST_HISTORY]),
-        friends_going=dict(plans.most_common(_PLANS_EACH)),
-        blocked=tuple(sorted(blocked)[:MOST_KNOWN]),
     )

@@ -26,7 +26,6 @@ from realtime.http.recommendation_sources import Place, Sources
 from serve_apps.contracts import (
     NEARBY_KM,
     POSITIVE_WEIGHT,
-    FriendsGoing,
     RecommendationAnswer,
     RecommendationKind,
     RecommendationRequest,
@@ -230,7 +229,7 @@ class Recommending:
             exclude_event_ids=person.known,
             deadline_ms=self._sources.deadline_ms,
             history=person.history,
-            friends_going=tuple(FriendsGoing(event_id, count) for event_id, count in person.friends_going.items()),
+            circle_plans=person.circle_plans,
             blocked_organizer_ids=person.blocked,
             radius_km=query.radius_km,
             attributes=attributes(query.type, person, query.lng is not None, self._context.clock.now_ms()),
@@ -246,7 +245,7 @@ def attributes(kind: str, person: PersonFeatures, is_placed: bool, now_ms: int) 
         "kind": kind,
         "history": "none" if likes == 0 else "some" if likes < _MUCH_LIKED else "much",
         "place": "request" if is_placed else "unknown" if person.coordinates is None else "profile",
-        "friends_plans": "yes" if person.friends_going else "no",
+        "friends_plans": "yes" if person.circle_plans else "no",
     }
     if person.joined_ms is not None:
         found["newcomer"] = "yes" if now_ms - person.joined_ms < _NEWCOMER_MS else "no"

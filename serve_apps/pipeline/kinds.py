@@ -1,7 +1,7 @@
 """What each kind of recommendation is drawn from, and what fills it up. Data; read by the pipeline.
 
 The personal kind is drawn from all sources and put in order by the ranker. Each of the others is one source, in the
-source's own order: what trends most, what is nearest, where most friends go.
+source's own order: what trends most, what is nearest, what most of the circle plan.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from serve_apps.contracts import ModelPerson, RecommendationRequest
+from serve_apps.contracts import CirclePlans, ModelPerson, RecommendationRequest
 from serve_apps.features import BUCKETS, people_features
 from serve_apps.geography import distances_km
 from serve_apps.pipeline.columns import Columns, Floats, Rows
@@ -49,7 +49,7 @@ _LIKED: Final = 0.5
 @dataclass(frozen=True, slots=True)
 class Taste:
     """What a person and a past say, boiled down once a request. `interests` are as given and casefolded, `any_liked`
-    the topics of everything that was liked, `friends` how many go to which event."""
+    the topics of everything that was liked, `plans` what the person's circle plans by event."""
 
     topics: npt.NDArray[np.int32]
     past_topics: npt.NDArray[np.int32]
@@ -60,7 +60,7 @@ class Taste:
     liked_topics: tuple[frozenset[int], ...]
     any_liked: frozenset[int]
     interests: tuple[tuple[str, str], ...]
-    friends: dict[str, int]
+    plans: dict[str, CirclePlans]
 
 
 def taste(request: RecommendationRequest, columns: Columns) -> Taste:
@@ -90,7 +90,7 @@ def taste(request: RecommendationRequest, columns: Columns) -> Taste:
         liked_topics=liked_topics,
         any_liked=frozenset().union(*liked_topics),
         interests=tuple((interest, interest.casefold()) for interest in request.interests),
-        friends={one.event_id: one.count for one in reversed(request.friends_going)},
+        plans={one.event_id: one for one in reversed(request.circle_plans)},
     )
 
 
@@ -153,10 +153,10 @@ def _distances(request: RecommendationRequest, columns: Columns, rows: Rows) -> 
 
 def _friends(request: RecommendationRequest, columns: Columns, rows: Rows) -> npt.NDArray[np.float64]:
     counts = np.zeros(rows.size)
-    for one in request.friends_going:
-        row = columns.row_of.get(one.event_id)
+    for one in request.circle_plans:
+        row = columns.row_of.get(one.event_id) if one.friends_going else None
         if row is not None:
-            counts[rows == row] = one.count
+            counts[rows == row] = one.friends_going
     return counts
 
 

@@ -1,8 +1,8 @@
 """Why an event is recommended, in sentences a person can read. Pure; at most two a person and event.
 
 First what was asked for: that it trends, how near it is, who goes. Then the first that hold, from the most personal to
-the least: friends who go, something liked before that it is like, an interest it matches, how near it is, that many
-go, that it is new.
+the least: friends who go or else the circle's plans, something liked before that it is like, an interest it matches,
+how near it is, that many go, that it is new. A sentence counts whom it names and nobody else.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final
 
-from serve_apps.contracts import CatalogueEvent
+from serve_apps.contracts import CatalogueEvent, CirclePlans
 from serve_apps.geography import distance_km
 from serve_apps.pipeline.columns import Columns
 from serve_apps.pipeline.ranking_features import Taste
@@ -42,12 +42,16 @@ def _asked_for(look: Looking, row: int, sources: Collection[str]) -> str | None:
         return _trends(look, row)
     if look.request.kind == "nearby" and "geographic" in sources:
         return _near(look, row, math.inf)
-    return None  # where friends go is said first anyway
+    return None  # what the circle plans is said first anyway
 
 
 def _others(look: Looking, row: int, sources: Collection[str]) -> Iterator[str | None]:
     event = look.columns.events[row]
-    yield _friends(look.taste, event)
+    plans = look.taste.plans.get(event.event_id)
+    if plans is not None:
+        yield _friends(plans)
+        if plans.friends_going <= 0 or look.request.kind == "social":
+            yield _circle(plans)
     yield _liked(look.taste, look.columns, row, sources)
     yield _interest(look.taste, event)
     yield _near(look, row, _NEAR_KM)
@@ -57,12 +61,24 @@ def _others(look: Looking, row: int, sources: Collection[str]) -> Iterator[str |
         yield "It is new."
 
 
-def _friends(known: Taste, event: CatalogueEvent) -> str | None:
-    count = known.friends.get(event.event_id, 0)
+def _friends(plans: CirclePlans) -> str | None:
+    count = plans.friends_going
     if count <= 0:
         return None
-    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
-    return f"{number.capitalize()} {'friend goes' if count == 1 else 'friends go'}."
+    return f"{_number(count).capitalize()} {'friend goes' if count == 1 else 'friends go'}."
+
+
+def _circle(plans: CirclePlans) -> str | None:
+    """None where it would say no more than that friends go."""
+    count = plans.circle
+    if count <= plans.friends_going:
+        return None
+    do = "goes or is" if count == 1 else "go or are"
+    return f"Of your friends and those you follow, {_number(count)} {do} interested."
+
+
+def _number(count: int) -> str:
+    return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
 
 
 def _liked(known: Taste, columns: Columns, row: int, sources: Collection[str]) -> str | None:

@@ -148,9 +148,9 @@ def geographic(look: Looking, limit: int) -> Retrieved:
     return Retrieved(rows[order], (1.0 / (1.0 + distances[order])).astype(np.float32))
 
 
-def friends_going(look: Looking, limit: int) -> Retrieved:
-    """Where most friends go; of equally many, what starts sooner."""
-    known = [(look.columns.row_of.get(one.event_id), one.count) for one in look.request.friends_going]
+def friends(look: Looking, limit: int) -> Retrieved:
+    """Where most friends and people followed go or are interested; of equally many, what starts sooner."""
+    known = [(look.columns.row_of.get(one.event_id), one.circle) for one in look.request.circle_plans]
     counts = {row: count for row, count in known if row is not None and count > 0 and look.allowed[row]}
     if not counts:
         return NOTHING
@@ -178,7 +178,7 @@ Source = Callable[[Looking, int], Retrieved]
 SOURCES: Final[dict[str, Source]] = {
     "two_tower": two_tower,
     "collaborative": collaborative,
-    "friends": friends_going,
+    "friends": friends,
     "content": content,
     "fresh": fresh,
     "geographic": geographic,

@@ -13,7 +13,7 @@ from serve_apps.contracts import (
     Acted,
     CatalogueEvent,
     CatalogueView,
-    FriendsGoing,
+    CirclePlans,
     MatchPerson,
     RankingBatch,
     RecommendationRequest,
@@ -55,7 +55,7 @@ def events(count: int, seed: int = 1) -> tuple[CatalogueEvent, ...]:
 def people(known: Sequence[CatalogueEvent], limit: int = 10) -> tuple[RecommendationRequest, ...]:
     """Somebody of whom all is known, a stranger, somebody whose past names events that are gone, somebody abroad."""
     past = tuple(Acted(event.event_id, 0.9, NOW_MS - 1_000) for event in known[:8])
-    friends = tuple(FriendsGoing(event.event_id, 2) for event in known[5:9])
+    plans = tuple(CirclePlans(event.event_id, 2, 3) for event in known[5:9])
     return (
         RecommendationRequest(
             user_id="ada",
@@ -63,7 +63,7 @@ def people(known: Sequence[CatalogueEvent], limit: int = 10) -> tuple[Recommenda
             interests=("jazz", "chess"),
             coordinates=(13.4, 52.5),
             history=past,
-            friends_going=friends,
+            circle_plans=plans,
         ),
         RecommendationRequest(user_id="stranger", limit=limit),
         RecommendationRequest(

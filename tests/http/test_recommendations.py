@@ -7,7 +7,7 @@ import pytest
 
 from cluster.kernel.errors import OVERLOADED, UNAVAILABLE, ErrorKind, FlowError
 from realtime.http.settings import ApiSettings
-from serve_apps.contracts import Exposure
+from serve_apps.contracts import CirclePlans, Exposure
 from storage.dates import to_date, to_iso
 from storage.records import Rsvp
 from tests.http.conftest import StartApi
@@ -290,7 +290,7 @@ async def test_reasons_and_the_person_s_past_travel_with_the_request(api: Api) -
     await picks(api, ada)
     [asked] = api.recommender.requests
     assert [(one.event_id, one.weight) for one in asked.history] == [(liked["id"], 1.0)]
-    assert [(one.event_id, one.count) for one in asked.friends_going] == [(planned["id"], 1)]
+    assert asked.circle_plans == (CirclePlans(planned["id"], friends_going=1, circle=1),)
     assert asked.blocked_organizer_ids == (host.id,)
     assert asked.exclude_event_ids == (liked["id"],)
 

@@ -113,8 +113,8 @@ async def test_nearby_is_by_distance_within_the_circle(world: World) -> None:
     assert [one.event_id for one in await world.queries.nearby(NOW_MS, BERLIN, 5_000, 10, {"near"})] == ["nearest"]
 
 
-async def test_social_counts_friends_and_those_followed(world: World) -> None:
-    for name in "abc":
+async def test_social_counts_friends_and_those_followed_who_go_or_are_interested(world: World) -> None:
+    for name in "abcd":
         await world.event(name)
     await world.friendships.ask("anna", "ben", 1)
     await world.friendships.ask("ben", "anna", 1)
@@ -125,6 +125,7 @@ async def test_social_counts_friends_and_those_followed(world: World) -> None:
         ("olga", "a", "interested"),
         ("olga", "b", "going"),
         ("ben", "b", "declined"),
+        ("ben", "d", "waiting"),
         ("stranger", "c", "going"),
     ):
         await world.answered(event, user, status)

@@ -1,23 +1,26 @@
 """What is known of a person in real time: whole, read together, kept in Redis, and dropped when the person acts."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.ids import new_id
-from serve_apps.contracts import Acted, InteractionRow
+from serve_apps.contracts import Acted, CirclePlans, InteractionRow
 from storage.catalogue import MongoCatalogue
 from storage.dates import to_date
 from storage.going_counts import GoingCounts
 from storage.open import Storage
 from storage.records import Device, Rsvp, User
 from storage.together import Together
-from storage.user_features import NOBODY
+from storage.user_features import MOST_IN_CIRCLE, MOST_PLANS, NOBODY
 from tests.conftest import OpenDatabase
 
 NOW_MS = 1_800_000_000_000
+"""Later than the machine's clock: an event that ends then is not over."""
+SEATS = itertools.count(1)
 
 
 async def user(storage: Storage, **profile: object) -> str:
@@ -28,28 +31,35 @@ async def user(storage: Storage, **profile: object) -> str:
     return user_id
 
 
-async def an_event(storage: Storage, event_id: str) -> None:
+async def an_event(storage: Storage, event_id: str, end_ms: int = NOW_MS, **more: object) -> None:
     """Only an event that is there takes answers; one that is there already stays as it is."""
-    times = {"start": to_date(NOW_MS), "end": to_date(NOW_MS)}
-    await storage.events.create({"_id": event_id, "title": "E", "datetime": times})
+    times = {"start": to_date(end_ms), "end": to_date(end_ms)}
+    await storage.events.create({"_id": event_id, "title": "E", "datetime": times, **more})
 
 
 async def go(storage: Storage, user_id: str, event_id: str, status: str = "interested", at_ms: int = NOW_MS) -> None:
     await an_event(storage, event_id)
-    row = Rsvp(event_id=event_id, user_id=user_id, status=status, epoch=0, at_ms=at_ms)
+    seat = next(SEATS) if status == "going" else None
+    place = next(SEATS) if status == "waiting" else None
+    row = Rsvp(event_id=event_id, user_id=user_id, status=status, epoch=0, at_ms=at_ms, seat=seat, place=place)
     assert (await storage.rsvps.append([row], [False])).refusal is None
+
+
+async def befriend(storage: Storage, user_id: str, friend_id: str) -> None:
+    await storage.friendships.ask(user_id, friend_id, NOW_MS)
+    await storage.friendships.ask(friend_id, user_id, NOW_MS)
 
 
 @pytest.mark.storage
 async def test_everything_that_is_known_of_a_person(storage: Storage) -> None:
     ada = await user(storage, interests=("jazz",), coordinates=(13.4, 52.5))
     bob, eve = await user(storage), await user(storage)
-    await storage.friendships.ask(ada, bob, NOW_MS)
-    await storage.friendships.ask(bob, ada, NOW_MS)
-    await storage.friendships.follow(ada, eve, NOW_MS)
+    mia = await user(storage)
+    await befriend(storage, ada, bob)
+    await storage.friendships.follow(ada, mia, NOW_MS)
     await go(storage, ada, "answered", "declined")
-    for friend in (bob, eve):
-        await go(storage, friend, "planned")
+    for planning in (bob, mia):
+        await go(storage, planning, "planned")
     rows = [
         InteractionRow(ada, "seen", "view", 0.3, NOW_MS + 5),
         InteractionRow(ada, "seen", "click", 0.4, NOW_MS + 1),
@@ -65,8 +75,83 @@ async def test_everything_that_is_known_of_a_person(storage: Storage) -> None:
         Acted("answered", 0.1, NOW_MS),
     )
     assert set(found.known) == {"answered", "hidden"}
-    assert found.friends_going == {"planned": 2}
+    assert found.circle_plans == (CirclePlans("planned", friends_going=0, circle=2),)
     assert found.blocked == (eve,)
+
+
+@pytest.mark.storage
+async def test_friends_go_only_if_they_are_friends_and_go(storage: Storage) -> None:
+    """Whoever only follows, asks, waits, is interested, declines or is blocked is no friend who goes."""
+    ada, friend, both, followed, asked, blocked = [await user(storage) for _ in range(6)]
+    for one in (friend, both, blocked):
+        await befriend(storage, ada, one)
+    for one in (both, followed):
+        await storage.friendships.follow(ada, one, NOW_MS)
+    await storage.friendships.follow(asked, ada, NOW_MS)
+    await storage.friendships.ask(ada, asked, NOW_MS)
+    await storage.blocks.block(ada, blocked, NOW_MS)
+    for one in (friend, both, followed, asked, blocked):
+        await go(storage, one, "party", "going")
+    for event_id, status in (("talk", "interested"), ("full", "waiting"), ("dull", "declined")):
+        await go(storage, friend, event_id, status)
+    await go(storage, followed, "talk", "going")
+    found = await storage.user_features.of(ada)
+    assert set(found.circle_plans) == {
+        CirclePlans("party", friends_going=2, circle=3),
+        CirclePlans("talk", friends_going=0, circle=2),
+    }
+    assert (await storage.user_features.of(asked)).circle_plans == ()
+
+
+@pytest.mark.storage
+async def test_nobody_goes_to_what_is_over_or_hidden(storage: Storage) -> None:
+    ada, friend = await user(storage), await user(storage)
+    await befriend(storage, ada, friend)
+    await an_event(storage, "over", time.time_ns() // 1_000_000 - 1_000)
+    await an_event(storage, "hidden", visibility="private")
+    for event_id in ("over", "hidden", "coming"):
+        await go(storage, friend, event_id, "going")
+    found = await storage.user_features.of(ada)
+    assert found.circle_plans == (CirclePlans("coming", friends_going=1, circle=1),)
+
+
+@pytest.mark.storage
+async def test_a_busy_circle_is_read_newest_first_and_takes_nothing_from_others(
+    storage: Storage, open_database: OpenDatabase
+) -> None:
+    database = await open_database("rsvps")
+    ada, busy, bob, calm = [await user(storage) for _ in range(4)]
+    await befriend(storage, ada, busy)
+    await befriend(storage, bob, calm)
+    many = MOST_PLANS + 50
+    rows = [
+        {"_id": f"e{n}/{busy}", "event_id": f"e{n}", "user_id": busy, "status": "interested", "at_ms": n}
+        for n in range(many)
+    ]
+    await database.collection("rsvps").insert_many(rows)
+    await go(storage, calm, "e0", "going")
+    for event_id in (f"e{many - 1}", "e49"):
+        await an_event(storage, event_id)
+    both = await asyncio.gather(storage.user_features.of(ada), storage.user_features.of(bob))
+    assert [one.circle_plans for one in both] == [
+        (CirclePlans(f"e{many - 1}", friends_going=0, circle=1),),
+        (CirclePlans("e0", friends_going=1, circle=1),),
+    ]
+
+
+@pytest.mark.storage
+async def test_friends_come_before_whoever_is_followed(storage: Storage, open_database: OpenDatabase) -> None:
+    database = await open_database("friendships")
+    ada, friend = await user(storage), await user(storage)
+    rows = [
+        {"_id": f"{ada}/follows/{n}", "user_id": ada, "friend_id": f"{n}", "kind": "following", "at_ms": 0}
+        for n in range(MOST_IN_CIRCLE)
+    ]
+    await database.collection("friendships").insert_many(rows)
+    await befriend(storage, ada, friend)
+    await go(storage, friend, "party", "going")
+    found = await storage.user_features.of(ada)
+    assert found.circle_plans == (CirclePlans("party", friends_going=1, circle=1),)
 
 
 @pytest.mark.storage

@@ -12,7 +12,7 @@ from cluster.kernel.clock import ManualClock
 from serve_apps.contracts import (
     NEARBY_KM,
     CatalogueEvent,
-    FriendsGoing,
+    CirclePlans,
     RecommendationAnswer,
     RecommendationKind,
     RecommendationRequest,
@@ -54,8 +54,8 @@ people = st.builds(
     interests=st.lists(st.sampled_from(["jazz", "chess"]), max_size=2).map(tuple),
     coordinates=st.none() | st.just((13.4, 52.5)) | st.tuples(st.floats(-180, 180), st.floats(-90, 90)),
     exclude_event_ids=st.lists(st.integers(0, 299).map("event-{}".format), max_size=200).map(tuple),
-    friends_going=st.lists(
-        st.builds(FriendsGoing, st.integers(0, 320).map("event-{}".format), st.integers(0, 9)),
+    circle_plans=st.lists(
+        st.builds(CirclePlans, st.integers(0, 320).map("event-{}".format), st.integers(0, 3), st.integers(0, 9)),
         max_size=60,
         unique_by=lambda one: one.event_id,
     ).map(tuple),
@@ -91,7 +91,7 @@ def test_whatever_kind_only_what_may_be_shown_no_event_twice_and_no_more_of_one_
         shown = [KNOWN[event_id] for event_id in ids(found)]
         assert len(shown) == len({event.event_id for event in shown}) <= request.limit
         assert all(may_be_shown(event, request) for event in shown)
-        pool = {"trending": set(TREND), "social": {one.event_id for one in request.friends_going if one.count}}
+        pool = {"trending": set(TREND), "social": {one.event_id for one in request.circle_plans if one.circle}}
         others = pool.get(request.kind, set()) - {event.event_id for event in shown}
         left = [KNOWN[name] for name in others if name in KNOWN and may_be_shown(KNOWN[name], request)]
         counts = {event.organizer_id: 0 for event in EVENTS}
@@ -118,7 +118,7 @@ def test_a_kind_s_own_come_first_and_in_its_order(request: RecommendationRequest
         keys = [(-TREND[event.event_id], event.start_ms) for event in own]
         expected = {event_id for event_id in TREND if may_be_shown(KNOWN[event_id], request)}
     elif request.kind == "social":
-        counts = {one.event_id: one.count for one in request.friends_going if one.count}
+        counts = {one.event_id: one.circle for one in request.circle_plans if one.circle}
         keys = [(-counts[event.event_id], event.start_ms) for event in own]
         expected = {name for name in counts if name in KNOWN and may_be_shown(KNOWN[name], request)}
     else:
@@ -168,15 +168,17 @@ def test_nothing_near_is_missed_on_the_date_line_or_at_a_pole(
 
 def test_each_kind_says_first_what_was_asked_for() -> None:
     here = (13.4, 52.5)
-    friends = tuple(FriendsGoing(event_id, 3) for event_id in TREND)
-    for kind, place, expected in (
-        ("trending", here, {"It is trending near you.", "Many people are talking about it."}),
-        ("trending", None, {"Many people are talking about it."}),
-        ("social", here, {"Three friends go."}),
+    friends = tuple(CirclePlans(event_id, 3, 3) for event_id in TREND)
+    others = tuple(CirclePlans(event_id, 0, 3) for event_id in TREND)
+    for kind, place, plans, expected in (
+        ("trending", here, friends, {"It is trending near you.", "Many people are talking about it."}),
+        ("trending", None, friends, {"Many people are talking about it."}),
+        ("social", here, friends, {"Three friends go."}),
+        ("social", here, others, {"Of your friends and those you follow, three go or are interested."}),
     ):
-        found = answer_to(ENGINE, asked(kind=kind, coordinates=place, friends_going=friends, limit=20))
+        found = answer_to(ENGINE, asked(kind=kind, coordinates=place, circle_plans=plans, limit=20))
         assert {one.reasons[0] for one in found.events if one.filler is None} == expected
-    nearby = answer_to(ENGINE, asked(kind="nearby", coordinates=here, friends_going=friends, limit=100))
+    nearby = answer_to(ENGINE, asked(kind="nearby", coordinates=here, circle_plans=friends, limit=100))
     for one in nearby.events:
         if one.filler is None:
             kilometres = distance_km(here, KNOWN[one.event_id].coordinates)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from cluster.kernel.errors import SETTINGS_INVALID, FlowError
 from serve_apps.contracts import (
     Acted,
     CatalogueEvent,
-    FriendsGoing,
+    CirclePlans,
     RecommendationAnswer,
     RecommendationRequest,
     ScoredEvent,
@@ -71,8 +71,9 @@ people = st.builds(
     history=st.lists(
         st.builds(Acted, st.integers(0, 400).map("event-{}".format), st.floats(0, 1), st.integers()), max_size=6
     ).map(tuple),
-    friends_going=st.lists(
-        st.builds(FriendsGoing, st.integers(0, 400).map("event-{}".format), st.integers(0, 99)), max_size=6
+    circle_plans=st.lists(
+        st.builds(CirclePlans, st.integers(0, 400).map("event-{}".format), st.integers(0, 9), st.integers(0, 99)),
+        max_size=6,
     ).map(tuple),
     blocked_organizer_ids=st.lists(st.integers(0, 14).map("organizer-{}".format), max_size=3).map(tuple),
     radius_km=st.none() | st.floats(0.1, 100),
@@ -118,7 +119,7 @@ def test_each_source_proposes_and_says_so() -> None:
     request = {
         "interests": ("jazz",),
         "coordinates": (13.4, 52.5),
-        "friends_going": (FriendsGoing(open_ids[0], 3),),
+        "circle_plans": (CirclePlans(open_ids[0], 0, 3),),
         "history": (Acted(open_ids[1], 1.0, 0),),
         "limit": 100,
     }
@@ -143,9 +144,21 @@ def test_what_trends_is_proposed_and_its_reason_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"friends_going": (FriendsGoing("e", 3),)}, "Three friends go."),
-        ({"friends_going": (FriendsGoing("e", 1),)}, "One friend goes."),
-        ({"friends_going": (FriendsGoing("e", 40),)}, "40 friends go."),
+        ({"circle_plans": (CirclePlans("e", 3, 3),)}, "Three friends go."),
+        ({"circle_plans": (CirclePlans("e", 1, 7),)}, "One friend goes."),
+        ({"circle_plans": (CirclePlans("e", 40, 40),)}, "40 friends go."),
+        (
+            {"circle_plans": (CirclePlans("e", 0, 3),)},
+            "Of your friends and those you follow, three go or are interested.",
+        ),
+        (
+            {"circle_plans": (CirclePlans("e", 0, 1),)},
+            "Of your friends and those you follow, one goes or is interested.",
+        ),
+        (
+            {"circle_plans": (CirclePlans("e", 1, 7),), "kind": "social"},
+            "Of your friends and those you follow, seven go or are interested.",
+        ),
         ({"history": (Acted("liked", 1.0, 0),)}, "Because you liked Jazz in the park."),
         ({"interests": ("JAZZ",)}, "You are interested in JAZZ."),
         ({"coordinates": (13.4, 52.5)}, "It is round the corner."),
@@ -162,6 +175,28 @@ def test_reasons_are_sentences(changes: dict[str, Any], reason: str) -> None:
     )
     [one] = answer(engine([liked, event]), **changes).events
     assert reason in one.reasons
+
+
+def in_words(count: int) -> str:
+    return ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")[count]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(["ai_personalized", "social", "trending"]), st.integers(0, 4), st.integers(0, 4))
+def test_that_friends_go_is_said_of_as_many_as_do(kind: str, going: int, others: int) -> None:
+    """Who is only interested, or only followed, counts in the sentence that says so and in no other."""
+    event = next(one for one in EVENTS if one.is_public and one.end_ms > world.NOW_MS and one.capacity is None)
+    made = engine([event], model=False)
+    circle = going + others
+    found = answer(made, kind=kind, circle_plans=(CirclePlans(event.event_id, going, circle),)).events
+    expected = set()
+    if going:
+        expected.add("One friend goes." if going == 1 else f"{in_words(going).capitalize()} friends go.")
+    if others and (kind == "social" or not going):
+        do = "goes or is" if circle == 1 else "go or are"
+        expected.add(f"Of your friends and those you follow, {in_words(circle)} {do} interested.")
+    said = {sentence for one in found for sentence in one.reasons if "friend" in sentence}
+    assert said == expected
 
 
 def test_a_radius_leaves_out_what_is_too_far() -> None:
