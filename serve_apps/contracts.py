@@ -222,6 +222,13 @@ class CatalogueEvent(msgspec.Struct, frozen=True, kw_only=True):
     published_ms: int = 0
 
 
+class LiveEvents(msgspec.Struct, frozen=True):
+    """Events that are not over, soonest end first, and how many more there are than were asked for."""
+
+    events: tuple[CatalogueEvent, ...]
+    left_out: int = 0
+
+
 class CatalogueChanges(msgspec.Struct, frozen=True, kw_only=True):
     """Events that are new or changed since a cursor; an event that was taken back comes with `is_public` false."""
 
@@ -264,8 +271,9 @@ POSITIVE_WEIGHT: Final = 0.5
 class Catalogue(Protocol):
     """The events that may be recommended, as the recommender reads them."""
 
-    async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
-        """Every event that is not over at `now_ms`, soonest end first. Raises FlowError UNAVAILABLE."""
+    async def live_events(self, now_ms: int, most: int) -> LiveEvents:
+        """The events that are not over at `now_ms`; where there are more than `most`, those that end soonest. Raises
+        FlowError UNAVAILABLE."""
 
     async def changes(self, since_ms: int) -> CatalogueChanges | None:
         """What changed since a cursor, repeating a little rather than missing any; None when that cannot be told and

@@ -7,7 +7,7 @@ in another. Without a model the other sources answer, and every answer is marked
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -26,6 +26,7 @@ from serve_apps.contracts import (
 )
 from serve_apps.features import Features, content_digests, event_features, people_features
 from serve_apps.pipeline import columns as event_columns
+from serve_apps.pipeline import holding
 from serve_apps.pipeline.columns import Columns
 from serve_apps.pipeline.pipeline import Pipeline, Snapshot
 from serve_apps.pipeline.rankers import DeepRanker
@@ -35,6 +36,8 @@ from serve_apps.retrieval import Vectors
 
 EMBEDDING_BATCH: Final = 2_048
 MAX_LIMIT: Final = 100
+MOST_COUNTED: Final = 10_000
+"""So many events that changes brought and that were left out are told apart."""
 REBUILD_SHARE: Final = 0.25
 """Once so large a part of the rows is closed, they are left behind by building anew."""
 
@@ -75,7 +78,8 @@ class _Live:
 
 
 class RecommendationEngine:
-    """`catalogue_limit` bounds how many live events are held; the last of the catalogue's order are left out."""
+    """`catalogue_limit` bounds how many live events are held: those that end soonest. `leftOutEvents` in `statistics`
+    are the others; what was left out of changes is one of them again when a whole reading finds room."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class RecommendationEngine:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._catalogue_limit = catalogue_limit
+        self.catalogue_limit = catalogue_limit
         self._pipeline = pipeline
         self._monotonic = monotonic
         self._model: LoadedModel | None = None
@@ -94,6 +98,7 @@ class RecommendationEngine:
         self._signals = Signals()
         self._live: _Live | None = None
         self._left_out = 0
+        self._left_out_since: dict[str, None] = {}
         self._dropped = 0
 
     @property
@@ -117,10 +122,15 @@ class RecommendationEngine:
             self._live = _Live(snapshot, model, live.digests)
         self._model, self._ranker, self._standing = model, ranker, scale
 
-    def use_events(self, events: Sequence[CatalogueEvent]) -> None:
-        """Recommend from `events` and no others from now on; only what is new or changed is embedded."""
-        kept = tuple(events[: self._catalogue_limit])
-        self._left_out = len(events) - len(kept)
+    def use_events(self, events: Sequence[CatalogueEvent], left_out: int = 0) -> None:
+        """Recommend from `events` and no others from now on; only what is new or changed is embedded. `left_out` is how
+        many more there are."""
+        kept = tuple(holding.soonest(events, self.catalogue_limit))
+        self._left_out = left_out + len(events) - len(kept)
+        self._left_out_since.clear()
+        self._build(kept)
+
+    def _build(self, kept: tuple[CatalogueEvent, ...]) -> None:
         if self._live is not None and kept == self._live.snapshot.columns.events:
             return
         features = event_features(kept)
@@ -139,22 +149,27 @@ class RecommendationEngine:
         columns = live.snapshot.columns
         now_ms = self._clock.now_ms()
         fresh = [event for event in events if _is_news(columns, event, now_ms)]
-        room = self._catalogue_limit - int(columns.is_open.sum())
-        if len(fresh) > room:
-            self._left_out += len(fresh) - room
-            fresh = fresh[: max(0, room)]
+        hopeless = holding.hopeless(columns, fresh, self.catalogue_limit, now_ms) if fresh else ()
+        self._leave_out(hopeless)
+        fresh = [event for event in fresh if event.event_id not in hopeless]
         if not fresh:
             return
         if len(columns) - int(columns.is_open.sum()) > REBUILD_SHARE * max(len(columns), 1_000):
-            left = {event.event_id: event for event in (*columns.events, *fresh)}  # the last form of each
-            self.use_events([event for event in left.values() if event.end_ms > now_ms])
+            last = {event.event_id: event for event in (*columns.events, *fresh)}  # the last form of each
+            left = [event for event in last.values() if event.end_ms > now_ms]
+            kept = tuple(holding.soonest(left, self.catalogue_limit))
+            self._leave_out({event.event_id for event in left} - {event.event_id for event in kept})
+            self._build(kept)
             return
         features = event_features(fresh)
         added = content_digests(features)
         vectors = live.snapshot.vectors
         if self._model is not None and vectors is not None:
             vectors = event_columns.grown(vectors, self._embedded(self._model, features, added, live))
-        self._put(event_columns.changed(columns, fresh, features), vectors, event_columns.grown(live.digests, added))
+        after = event_columns.changed(columns, fresh, features)
+        after, closed = holding.closed_beyond(after, self.catalogue_limit, now_ms)
+        self._leave_out(after.events[row].event_id for row in closed)
+        self._put(after, vectors, event_columns.grown(live.digests, added))
 
     def use_signals(self, signals: Signals) -> None:
         self._signals = signals
@@ -204,9 +219,15 @@ class RecommendationEngine:
             "ranker": "linear" if self._ranker is None else "deep",
             "liveEvents": 0 if live is None else int(live.snapshot.columns.is_open.sum()),
             "rows": 0 if live is None else len(live.snapshot.columns),
-            "leftOutEvents": self._left_out,
+            "leftOutEvents": self._left_out + len(self._left_out_since),
             "candidatesDropped": self._dropped,
         }
+
+    def _leave_out(self, event_ids: Iterable[str]) -> None:
+        """Each counts once until the next whole reading, `MOST_COUNTED` of them at most."""
+        for event_id in event_ids:
+            if len(self._left_out_since) < MOST_COUNTED:
+                self._left_out_since[event_id] = None
 
     def _put(self, columns: Columns, vectors: Vectors | None, digests: Any) -> None:
         model = self._model if vectors is not None else None

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import FlowError
 from cluster.kernel.tasks import TaskOwner
-from serve_apps.contracts import Catalogue, CatalogueChanges, CatalogueEvent
+from serve_apps.contracts import Catalogue, CatalogueChanges, LiveEvents
 from serve_apps.engine import LoadedModel, RecommendationEngine
 from serve_apps.pipeline.rankers import DeepRanker
 from serve_apps.registry import ModelRegistry, Pointer
@@ -153,12 +153,12 @@ class ModelWatch:
     async def _take_over_everything(self, catalogue: Catalogue) -> float:
         """What was published since the reading began is put back at once: the reading may have passed its place."""
         started, began_ms = self._clock.monotonic(), self._clock.now_ms()
-        events = await self._read_everything(catalogue, began_ms)
+        found = await self._read_everything(catalogue, began_ms)
         since = await catalogue.changes(began_ms)
         read = self._clock.monotonic() - started
 
         def use() -> None:
-            self._engine.use_events(events)
+            self._engine.use_events(found.events, found.left_out)
             self._engine.use_changes(() if since is None else since.events)
 
         # Without the time in between: the thread may be loading a model, which is no cost of the catalogue's.
@@ -167,9 +167,9 @@ class ModelWatch:
         self._rest_until = self._clock.monotonic() + worked * (_REFRESH_SHARE - 1)
         return worked
 
-    async def _read_everything(self, catalogue: Catalogue, now_ms: int) -> list[CatalogueEvent]:
-        """Every live event; what changes meanwhile is taken over as ever."""
-        reading = asyncio.ensure_future(catalogue.live_events(now_ms))
+    async def _read_everything(self, catalogue: Catalogue, now_ms: int) -> LiveEvents:
+        """Every live event, as far as the engine holds so many; what changes meanwhile is taken over as ever."""
+        reading = asyncio.ensure_future(catalogue.live_events(now_ms, self._engine.catalogue_limit))
         try:
             while not (await asyncio.wait((reading,), timeout=self.periods.catalogue))[0]:
                 changes = None if self._cursor_ms is None else await catalogue.changes(self._cursor_ms)

@@ -74,7 +74,8 @@ class BuildArguments(LiveSettings):
     models_dir: Path | str | None = None
     model_name: str = Field("two_tower", pattern=r"^[a-z][a-z0-9_]{0,63}$")
     catalogue_file: Path | None = None
-    catalogue_limit: int = Field(200_000, ge=1, le=1_000_000)
+    catalogue_limit: int = Field(100_000, ge=1, le=1_000_000)
+    """The most events that a replica reads and holds, those that end soonest; no other number limits them."""
     threads: int = Field(1, ge=1, le=64)
     plugins_dir: Path = Path()
     """Where the packages of `pipeline.plugins` are looked for, beside what is installed."""

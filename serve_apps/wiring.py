@@ -11,7 +11,7 @@ import msgspec
 
 from cluster.kernel import environment
 from cluster.kernel.errors import SETTINGS_INVALID, UNAVAILABLE, FlowError
-from serve_apps.contracts import Catalogue, CatalogueChanges, CatalogueEvent, Signals
+from serve_apps.contracts import Catalogue, CatalogueChanges, CatalogueEvent, LiveEvents, Signals
 from serve_apps.experiments.admission import ExperimentStore
 
 URI_VARIABLE = "FLOW_MONGODB_URI"
@@ -62,13 +62,14 @@ class FileCatalogue:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
+    async def live_events(self, now_ms: int, most: int) -> LiveEvents:
         try:
             content = await asyncio.to_thread(self._path.read_bytes)
             events = msgspec.json.Decoder(CatalogueEvent).decode_lines(content)
         except (OSError, msgspec.MsgspecError) as error:
             raise FlowError(UNAVAILABLE, f"The catalogue {self._path} cannot be read: {error}") from error
-        return sorted((event for event in events if event.end_ms > now_ms), key=lambda event: event.end_ms)
+        live = sorted((event for event in events if event.end_ms > now_ms), key=lambda event: event.end_ms)
+        return LiveEvents(tuple(live[:most]), max(0, len(live) - most))
 
     async def changes(self, since_ms: int) -> CatalogueChanges | None:
         """A file does not tell."""

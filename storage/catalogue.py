@@ -1,22 +1,21 @@
-"""The catalogue: every event that is not over, as the recommender reads it, and what changes in it. It is the
+"""The catalogue: the events that are not over, as the recommender reads them, and what changes in them. It is the
 recommender's Catalogue port.
 
-Used inside the recommender's replicas, which rank these events and no others. Bounded at 100,000 events, the soonest to
-end first; only what a model may know of an event is read.
+Used inside the recommender's replicas, which rank these events and no others. A replica says how many it holds; those
+that end soonest are read. Only what a model may know of an event is read.
 """
 
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from serve_apps.contracts import CatalogueChanges, CatalogueEvent, ScoredEvent, Signals
+from serve_apps.contracts import CatalogueChanges, CatalogueEvent, LiveEvents, ScoredEvent, Signals
 from storage.client import Database
 from storage.dates import to_date, to_ms
 from storage.going_counts import GoingCounts
 from storage.recommendation_queries import RecommendationQueries
 from storage.settings import StorageSettings
 
-MOST_EVENTS: Final = 100_000
 PAGE_ROWS: Final = 5_000
 MOST_CHANGES: Final = 5_000
 MOST_TRENDING: Final = 400
@@ -53,20 +52,22 @@ class MongoCatalogue:
         self._trending: tuple[ScoredEvent, ...] = ()
         self._trending_until_ms = 0
 
-    async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
+    async def live_events(self, now_ms: int, most: int) -> LiveEvents:
         found: list[CatalogueEvent] = []
+        not_over = {"datetime.end": {"$gte": to_date(now_ms)}}
         pages = self._events.pages(
-            {"datetime.end": {"$gte": to_date(now_ms)}},
+            not_over,
             projection=EVENT_FIELDS,
             sort=[("datetime.end", 1), ("_id", 1)],
             page_rows=PAGE_ROWS,
         )
         async for page in pages:
             found += [catalogue_event(row) for row in page]
-            if len(found) >= MOST_EVENTS:
+            if len(found) >= most:
                 break
         await pages.aclose()
-        return found[:MOST_EVENTS]
+        left_out = max(0, await self._events.count(not_over) - most) if len(found) >= most else 0
+        return LiveEvents(tuple(found[:most]), left_out)
 
     async def changes(self, since_ms: int) -> CatalogueChanges | None:
         rows = await self._events.find(

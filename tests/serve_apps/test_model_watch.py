@@ -9,7 +9,7 @@ import pytest
 
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import MODEL_INVALID, UNAVAILABLE, FlowError
-from serve_apps.contracts import CatalogueChanges, CatalogueEvent, ScoredEvent, Signals
+from serve_apps.contracts import CatalogueChanges, CatalogueEvent, LiveEvents, ScoredEvent, Signals
 from serve_apps.engine import LoadedModel
 from serve_apps.model_watch import REFUSED_SECONDS, WHOLE_SECONDS, ModelWatch, Periods
 from serve_apps.registry import ModelRegistry
@@ -50,12 +50,12 @@ class World:
             raise FlowError(UNAVAILABLE, "no database")
         return self
 
-    async def live_events(self, now_ms: int) -> list[CatalogueEvent]:
+    async def live_events(self, now_ms: int, most: int) -> LiveEvents:
         if self.events is None:
             raise FlowError(UNAVAILABLE, "the database went away")
         self.readings += 1
         self.clock.advance(self.reading_takes)
-        found = list(self.events)
+        found = LiveEvents(tuple(self.events[:most]), max(0, len(self.events) - most))
         await self.may_end.wait()
         return found
 
@@ -169,6 +169,13 @@ async def test_a_catalogue_that_is_away_at_first_and_later(world: World) -> None
     world.events = None
     await world.watch.look_at_catalogue()
     assert world.engine.statistics()["liveEvents"] == 1
+
+
+async def test_the_catalogue_is_asked_for_as_much_as_the_engine_holds(world: World) -> None:
+    world.events = [event(f"e{number}") for number in range(world.engine.catalogue_limit + 7)]
+    await world.watch.look_at_catalogue()
+    statistics = world.engine.statistics()
+    assert (statistics["liveEvents"], statistics["leftOutEvents"]) == (world.engine.catalogue_limit, 7)
 
 
 async def test_a_whole_reading_that_fails_is_tried_again_at_the_next_look(world: World) -> None:

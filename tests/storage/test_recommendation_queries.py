@@ -6,7 +6,7 @@ import pytest
 
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import START_FAILED, UNAVAILABLE, FlowError
-from serve_apps.contracts import CatalogueEvent, InteractionRow, ModelPerson
+from serve_apps.contracts import CatalogueEvent, InteractionRow, LiveEvents, ModelPerson
 from storage.catalogue import open_catalogue
 from storage.client import Database
 from storage.dates import to_date
@@ -139,8 +139,12 @@ async def test_the_catalogue_holds_what_is_not_over(world: World, storage_settin
     await world.event("soon", days=1, visibility="private")
     await world.event("over", days=-1)
     catalogue = await open_catalogue(storage_settings.uri, storage_settings.database)
-    soon, later = await catalogue.live_events(NOW_MS)
+    found = await catalogue.live_events(NOW_MS, 2)
+    assert await catalogue.live_events(NOW_MS, 1) == LiveEvents(found.events[:1], left_out=1)
+    assert await catalogue.live_events(NOW_MS, 9) == found
     await catalogue.close()
+    (soon, later), left_out = found.events, found.left_out
+    assert left_out == 0
     assert later == CatalogueEvent(
         event_id="later",
         title="later",
