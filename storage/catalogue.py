@@ -5,16 +5,20 @@ Used inside the recommender's replicas, which rank these events and no others. A
 that end soonest are read. Only what a model may know of an event is read.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from cluster.kernel.errors import UNAVAILABLE, FlowError
 from serve_apps.contracts import CatalogueChanges, CatalogueEvent, LiveEvents, ScoredEvent, Signals
 from storage.client import Database
 from storage.dates import to_date, to_ms
 from storage.going_counts import GoingCounts
 from storage.recommendation_queries import RecommendationQueries
 from storage.settings import StorageSettings
+
+_log = logging.getLogger("flow.recommender")
 
 PAGE_ROWS: Final = 5_000
 MOST_CHANGES: Final = 5_000
@@ -43,11 +47,16 @@ many times as long."""
 
 
 class MongoCatalogue:
-    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        monotonic: Callable[[], float] = time.monotonic,
+        queries: RecommendationQueries | None = None,
+    ) -> None:
         self._database = database
         self._monotonic = monotonic
         self._events = database.collection("events")
-        self._queries = RecommendationQueries(database)
+        self._queries = queries or RecommendationQueries(database)
         self._going = GoingCounts(database)
         self._trending: tuple[ScoredEvent, ...] = ()
         self._trending_until_ms = 0
@@ -83,11 +92,20 @@ class MongoCatalogue:
 
     async def signals(self, now_ms: int) -> Signals:
         if now_ms >= self._trending_until_ms:
-            started = self._monotonic()
-            self._trending = tuple(await self._queries.trending(now_ms, MOST_TRENDING))
-            took_ms = (self._monotonic() - started) * 1000
-            self._trending_until_ms = now_ms + min(MOST_TRENDING_AGE_MS, round(TRENDING_REST * took_ms))
+            await self._look_at_trend(now_ms)
         return Signals(trending=self._trending, going=await self._going.counts())
+
+    async def _look_at_trend(self, now_ms: int) -> None:
+        """What the database cannot tell in time stays as it was, and holds up nothing else."""
+        started = self._monotonic()
+        try:
+            self._trending = tuple(await self._queries.trending(now_ms, MOST_TRENDING))
+        except FlowError as error:
+            if error.kind is not UNAVAILABLE:
+                raise
+            _log.warning("what trends cannot be read; what trended before stays: %s", error.message)
+        took_ms = (self._monotonic() - started) * 1000
+        self._trending_until_ms = now_ms + min(MOST_TRENDING_AGE_MS, round(TRENDING_REST * took_ms))
 
     async def close(self) -> None:
         await self._database.close()

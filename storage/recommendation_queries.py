@@ -40,27 +40,7 @@ class RecommendationQueries:
     async def trending(self, now_ms: int, limit: int, exclude: Collection[str] = ()) -> list[ScoredEvent]:
         """By interactions and answers of the last 14 days, each worth half as much every three days."""
         page_limit(limit)
-        recent = {"at_ms": {"$gte": now_ms - TRENDING_WINDOW_MS, "$lte": now_ms}}
-        age_in_half_lives = {"$divide": [{"$subtract": [now_ms, "$at_ms"]}, HALF_LIFE_MS]}
-        decayed = {"$multiply": ["$weight", {"$pow": [0.5, age_in_half_lives]}]}
-        answers: list[dict[str, Any]] = [
-            {"$match": recent},
-            {"$sort": {"at_ms": -1}},
-            {"$limit": _NEWEST_ROWS},
-            {"$project": {"event_id": 1, "at_ms": 1, "weight": _status_weight()}},
-        ]
-        pipeline: list[dict[str, Any]] = [
-            {"$match": recent},
-            {"$sort": {"at_ms": -1}},
-            {"$limit": _NEWEST_ROWS},
-            {"$project": {"event_id": 1, "at_ms": 1, "weight": 1}},
-            {"$unionWith": {"coll": "rsvps", "pipeline": answers}},
-            {"$group": {"_id": "$event_id", "score": {"$sum": decayed}}},
-            {"$match": {"score": {"$gt": 0}}},
-            {"$sort": {"score": -1, "_id": 1}},
-            {"$limit": _CANDIDATES},
-        ]
-        rows = await self._interactions.aggregate(pipeline, limit=_CANDIDATES)
+        rows = await self._interactions.aggregate(trend_pipeline(now_ms), limit=_CANDIDATES)
         return await self._live(rows, now_ms, limit, exclude)
 
     async def nearby(
@@ -147,6 +127,24 @@ class RecommendationQueries:
         live = {row["_id"] for row in rows}
         kept = [ScoredEvent(row["_id"], float(row["score"])) for row in scored if row["_id"] in live]
         return kept[:limit]
+
+
+def trend_pipeline(now_ms: int) -> list[dict[str, Any]]:
+    """Over `interactions`. Both collections have an index that holds all fields of it, so no document is read."""
+    recent = {"at_ms": {"$gte": now_ms - TRENDING_WINDOW_MS, "$lte": now_ms}}
+    age_in_half_lives = {"$divide": [{"$subtract": [now_ms, "$at_ms"]}, HALF_LIFE_MS]}
+    decayed = {"$multiply": ["$weight", {"$pow": [0.5, age_in_half_lives]}]}
+    newest: list[dict[str, Any]] = [{"$match": recent}, {"$sort": {"at_ms": -1}}, {"$limit": _NEWEST_ROWS}]
+    answers = [*newest, {"$project": {"_id": 0, "event_id": 1, "at_ms": 1, "weight": _status_weight()}}]
+    return [
+        *newest,
+        {"$project": {"_id": 0, "event_id": 1, "at_ms": 1, "weight": 1}},
+        {"$unionWith": {"coll": "rsvps", "pipeline": answers}},
+        {"$group": {"_id": "$event_id", "score": {"$sum": decayed}}},
+        {"$match": {"score": {"$gt": 0}}},
+        {"$sort": {"score": -1, "_id": 1}},
+        {"$limit": _CANDIDATES},
+    ]
 
 
 def _recommendable(now_ms: int) -> dict[str, Any]:

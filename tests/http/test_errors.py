@@ -204,6 +204,7 @@ async def test_other_routes_of_the_application_are_left_alone(api: Api) -> None:
         {"deadline_s": 0},
         {"command_timeout_s": 11},
         {"recommendation_deadline_ms": 0},
+        {"recommendation_list_wait_ms": 0},
         {"recommendation_deadline_ms": 20_000},
         {"trusted_proxies": -1},
     ],

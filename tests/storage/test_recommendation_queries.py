@@ -1,7 +1,9 @@
 """Trending, nearby and social, the catalogue and the training rows on real MongoDB."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
+import pymongo
 import pytest
 
 from cluster.kernel.clock import ManualClock
@@ -13,7 +15,7 @@ from storage.dates import to_date
 from storage.events import MongoEvents
 from storage.friendships import MongoFriendships
 from storage.interactions import MongoInteractions
-from storage.recommendation_queries import DAY_MS, HALF_LIFE_MS, RecommendationQueries
+from storage.recommendation_queries import DAY_MS, HALF_LIFE_MS, RecommendationQueries, trend_pipeline
 from storage.records import Rsvp, User
 from storage.rsvps import MongoRsvpLedger
 from storage.settings import StorageSettings
@@ -83,6 +85,28 @@ async def test_trending_counts_answers_too(world: World) -> None:
     await world.answered("c", "anna", "interested")
     found = await world.queries.trending(NOW_MS, 10)
     assert [(one.event_id, round(one.score, 6)) for one in found] == [("b", 1.0), ("a", 0.8), ("c", 0.7)]
+
+
+async def test_the_look_at_what_trends_reads_no_document(world: World, storage_settings: StorageSettings) -> None:
+    """A hundred thousand of them lie all over the disk; the index has what is needed, close together."""
+    await world.event("a")
+    for number in range(30):
+        await world.did("a", 0.5, ago_ms=number)
+        await world.answered("a", f"u{number}", "interested")
+    with pymongo.MongoClient(storage_settings.uri) as client:
+        look = {"aggregate": "interactions", "pipeline": trend_pipeline(NOW_MS), "cursor": {}}
+        plan = client[storage_settings.database].command("explain", look, verbosity="executionStats")
+    assert sum(figures(plan, "totalKeysExamined")) == 60
+    assert sum(figures(plan, "totalDocsExamined")) == 0
+
+
+def figures(plan: object, name: str) -> Iterator[int]:
+    """All of that name, however deep."""
+    for key, value in plan.items() if isinstance(plan, dict) else enumerate(plan) if isinstance(plan, list) else ():
+        if key == name:
+            yield int(value)
+        else:
+            yield from figures(value, name)
 
 
 async def test_nobody_is_shown_what_is_over_hidden_or_gone(world: World) -> None:

@@ -3,16 +3,18 @@
 import asyncio
 import itertools
 import time
+from collections.abc import Collection
 
 import pytest
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.ids import new_id
-from serve_apps.contracts import Acted, CirclePlans, InteractionRow
+from serve_apps.contracts import Acted, CirclePlans, InteractionRow, ScoredEvent
 from storage.catalogue import MongoCatalogue
 from storage.dates import to_date
 from storage.going_counts import GoingCounts
 from storage.open import Storage
+from storage.recommendation_queries import RecommendationQueries
 from storage.records import Device, Rsvp, User
 from storage.together import Together
 from storage.user_features import MOST_IN_CIRCLE, MOST_PLANS, NOBODY
@@ -211,6 +213,30 @@ async def test_a_slow_look_at_what_trends_is_the_last_for_a_while(
         assert [one.event_id for one in (await catalogue.signals(at_ms)).trending] == [event_id]
     with pytest.raises(StopIteration):
         next(moments)
+
+
+@pytest.mark.storage
+async def test_who_goes_is_told_though_what_trends_is_not(storage: Storage, open_database: OpenDatabase) -> None:
+    """Without the counts a replica recommends what is full. What trended before stays, and the look rests."""
+
+    class Failing(RecommendationQueries):
+        looks = 0
+
+        async def trending(self, now_ms: int, limit: int, exclude: Collection[str] = ()) -> list[ScoredEvent]:
+            self.looks += 1
+            if self.looks > 1:
+                raise FlowError(UNAVAILABLE)
+            return [ScoredEvent("hot", 1.0)]
+
+    database = await open_database("events", "rsvps", "interactions")
+    moments = iter([0.0, 0.1, 20.0, 25.0])
+    queries = Failing(database)
+    catalogue = MongoCatalogue(database, lambda: next(moments), queries)
+    await go(storage, "u", "party", "going", NOW_MS)
+    for at_ms in (NOW_MS, NOW_MS + 20_000, NOW_MS + 30_000):
+        signals = await catalogue.signals(at_ms)
+        assert (signals.trending, signals.going) == ((ScoredEvent("hot", 1.0),), {"party": 1})
+    assert queries.looks == 2
 
 
 @pytest.mark.storage
