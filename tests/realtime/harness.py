@@ -23,6 +23,7 @@ from realtime.auth import TokenSettings
 from realtime.edge import Edge, EdgeSettings
 from realtime.http.settings import ApiSettings
 from realtime.limits import DEFAULT_RATES, EdgeLimits, Rate
+from storage.cache import Cache
 from storage.records import RoomRecord, User
 from tests.support.memory_storage import MemoryStorage
 from tests.support.node_client import NodeClients
@@ -216,6 +217,7 @@ class Flow:
         )
         storage: Any = SimpleNamespace(
             users=self.people,
+            cache=Cache(None, CLOCK, max_bytes=1 << 20, ttl_s=60.0, lonely_ttl_s=1.0),
             refresh_tokens=self.sessions,
             ping=self._ping,
             experiments=None,
