@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.run.settings import EmbeddedSettings
 from tests.support.servers import MongoServer
 
 
 @contextlib.contextmanager
 def mongodb(directory: Path) -> Iterator[MongoServer]:
     server = MongoServer()
+    server.cache_gb = EmbeddedSettings().mongodb_cache_gb
     server.start(directory)
     try:
         yield server

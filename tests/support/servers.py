@@ -119,6 +119,8 @@ class _Server:
 class MongoServer(_Server):
     """A replica set of one."""
 
+    cache_gb = 0.25
+
     def start(self, directory: Path) -> str:
         data = directory / "mongo"
         data.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,7 @@ class MongoServer(_Server):
         self._command = [
             str(mongod_binary()),
             *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1", "--nounixsocket"),
-            *("--replSet", "flow", "--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25"),
+            *("--replSet", "flow", "--oplogSize", "64", "--wiredTigerCacheSizeGB", f"{self.cache_gb:g}"),
             *("--logpath", str(directory / "mongod.log"), "--logappend", "--quiet"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
