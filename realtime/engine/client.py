@@ -1,17 +1,16 @@
 """The Socket.IO side of one session (protocol v5): namespaces, events, acks and attachments.
 
 The `MessageHandler` of its session. It turns packets into calls of the application in the order they came, and keeps
-the rules of who may send what when; whatever breaks them raises ProtocolViolation and the session ends. An admission
-runs in a task of its own; nothing else here does.
+the rules of who may send what when; whatever breaks them raises ProtocolViolation and the session ends. Never awaits:
+an admission (`admission.py`) runs in a task of its own.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterator
-from functools import partial
 from typing import Final
 
-from cluster.kernel.errors import DEADLINE_EXCEEDED, INTERNAL, OVERLOADED, PROTOCOL_ERROR, STALE, FlowError
+from cluster.kernel.errors import PROTOCOL_ERROR, STALE
+from realtime.engine.admission import Admission
 from realtime.engine.connection import Acknowledgement, ConnectHandshake, NamespaceConnection, Phase
 from realtime.engine.packets import Codec, Packet, PacketKind, ProtocolViolation, attach
 from realtime.engine.port import EngineApplication
@@ -22,27 +21,6 @@ from realtime.engine.wire import Wire
 _CLIENT_LEFT: Final = "client_disconnect"
 
 _logger = logging.getLogger("flow.engine")
-
-
-class _Patience:
-    """How long one admission may take: in the engine's wheel, because a timer for each is dear."""
-
-    __slots__ = ("_is_late", "_task", "wheel_slot")
-
-    def __init__(self, task: "asyncio.Task[None] | None") -> None:
-        self.wheel_slot = -1
-        self._task = task
-        self._is_late = False
-
-    def tick(self, now: float) -> float | None:
-        assert self._task is not None, "an admission is a task"
-        self._is_late = True
-        self._task.cancel()
-        return None
-
-    def is_over(self) -> bool:
-        """Asked of a cancelled task: whether it was for this, and for nothing else."""
-        return self._is_late and self._task is not None and self._task.uncancel() == 0
 
 
 class SocketIoClient:
@@ -127,47 +105,12 @@ class SocketIoClient:
         self._connections[namespace] = connection
         self._watch_idle()
         handshake = ConnectHandshake(packet.data, self._session.peer)
-        self._runtime.counters.admissions += 1
-        self._runtime.pacer.add(partial(self._begin, connection, handshake))
-
-    def _begin(self, connection: NamespaceConnection, handshake: ConnectHandshake) -> None:
-        """Its turn has come."""
-        if connection.phase is Phase.OVER:
-            self._runtime.counters.admissions -= 1
-            return
-        try:
-            _ = self._runtime.tasks.start("admit", self._admit(connection, handshake))
-        except RuntimeError:
-            self._runtime.counters.admissions -= 1
-            self._turn_away(connection, _connect_error(FlowError(OVERLOADED)))
-
-    async def _admit(self, connection: NamespaceConnection, handshake: ConnectHandshake) -> None:
-        # What is kept is what the client is told: an error that is kept where it was caught holds this very frame.
-        refusal: dict[str, object] | None = None
-        runtime, patience = self._runtime, _Patience(asyncio.current_task())
-        runtime.wheel.schedule(patience, runtime.clock.monotonic() + runtime.limits.connect_timeout_s)
-        try:
-            await self._application.connect(connection, handshake)
-        except FlowError as error:
-            refusal = _connect_error(error)
-        except asyncio.CancelledError:
-            if not patience.is_over():
-                raise
-            refusal = _connect_error(FlowError(DEADLINE_EXCEEDED))
-        except TimeoutError:
-            refusal = _connect_error(FlowError(DEADLINE_EXCEEDED))
-        except Exception:
-            _logger.exception("the application failed to admit a connection to namespace %s", connection.namespace)
-            refusal = _connect_error(FlowError(INTERNAL))
-        finally:
-            runtime.wheel.forget(patience)
-            runtime.counters.admissions -= 1
-        if refusal is None:
-            self._admitted(connection)
-        elif connection.phase is not Phase.OVER:
-            self._turn_away(connection, refusal)
+        admission = Admission(self._runtime, self._application, connection, handshake, self._admitted, self._turn_away)
+        self._runtime.pacer.add(admission.begin)
 
     def _turn_away(self, connection: NamespaceConnection, refusal: dict[str, object]) -> None:
+        if connection.phase is Phase.OVER:
+            return
         connection.phase = Phase.OVER
         del self._connections[connection.namespace]
         self._refuse(connection.namespace, refusal)
@@ -227,7 +170,3 @@ def _event_name(name: str | float) -> str:
     if isinstance(name, str):
         return name
     return str(int(name)) if name == int(name) else repr(name)
-
-
-def _connect_error(error: FlowError) -> dict[str, object]:
-    return {"message": error.message, "data": error.to_wire()}

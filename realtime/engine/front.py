@@ -28,10 +28,9 @@ many servers: a crowd does not wait for as many turns as it has heads, and does 
 class FirstRequest(asyncio.Protocol):
     """A connection until somebody serves it."""
 
-    __slots__ = ("_data", "_end", "_front", "_head", "_transport", "wheel_slot")
+    __slots__ = ("_data", "_end", "_front", "_head", "_transport")
 
     def __init__(self, front: "Front") -> None:
-        self.wheel_slot = -1
         self._front = front
         self._data = b""
         self._end = 0
@@ -86,10 +85,8 @@ class FirstRequest(asyncio.Protocol):
         self._data = b""
         self._front.depart(self)
 
-    def tick(self, now: float) -> float | None:
-        """The time for the first request is over."""
+    def out_of_time(self) -> None:
         self.abort()
-        return None
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -119,13 +116,11 @@ class Front:
         if len(runtime.arriving) >= runtime.limits.max_sockets:
             runtime.counters.requests_refused += 1
             return False
-        runtime.arriving.add(connection)
-        runtime.wheel.schedule(connection, runtime.clock.monotonic() + runtime.limits.request_timeout_s)
+        runtime.arriving.begin(connection)
         return True
 
     def depart(self, connection: FirstRequest) -> None:
-        self.runtime.arriving.discard(connection)
-        self.runtime.wheel.forget(connection)
+        self.runtime.arriving.end(connection)
 
     def may_open(self, head: RequestHead) -> bool:
         """Whether to put it in line; whether it may come in is asked when its turn has come.

@@ -27,7 +27,6 @@ class PollingTransport:
         "_waiter",
         "is_posting",
         "listener",
-        "wheel_slot",
     )
 
     name = "polling"
@@ -35,7 +34,6 @@ class PollingTransport:
     def __init__(self, runtime: Runtime, listener: TransportListener) -> None:
         self.listener: TransportListener | None = listener
         self.is_posting = False
-        self.wheel_slot = -1
         self._runtime = runtime
         self._outbox: list[Wire] = []
         self._outbox_bytes = 0
@@ -159,10 +157,9 @@ class PollingTransport:
         else:
             self.abort()
 
-    def tick(self, now: float) -> float | None:
+    def out_of_time(self) -> None:
         """Nobody came for what was left."""
         self.abort()
-        return None
 
     def abort(self) -> None:
         self._closing = True

@@ -16,7 +16,8 @@ from realtime.engine.counters import Counters
 from realtime.engine.flusher import Flusher
 from realtime.engine.limits import EngineLimits
 from realtime.engine.pacer import Pacer
-from realtime.engine.ping_wheel import PingWheel, WheelEntry
+from realtime.engine.patience import Patience, Waiting
+from realtime.engine.ping_wheel import PingWheel
 
 if TYPE_CHECKING:
     from realtime.engine.session import Session
@@ -40,14 +41,9 @@ def _opening_rest(limits: EngineLimits, upgrades: list[str]) -> bytes:
     return orjson.dumps(fields).removeprefix(b"{")
 
 
-class LingeringTransport(WheelEntry, Protocol):
-    """A transport that has said its last and waits for the client to take it."""
-
-    def abort(self) -> None: ...
-
-
-class Arriving(WheelEntry, Protocol):
-    """A connection before its first request."""
+class Abortable(Waiting, Protocol):
+    """A connection before its first request, or a transport that has said its last and waits for the client to take
+    it."""
 
     def abort(self) -> None: ...
 
@@ -55,7 +51,8 @@ class Arriving(WheelEntry, Protocol):
 class Runtime:
     """`sessions` is every session by id, closing ones included; `lingering` the transports that wait for their end.
 
-    `empty` is set while there is neither. `arriving` are connections that have not said yet what they want.
+    `empty` is set while there is neither. `arriving` are connections that have not said yet what they want, `admitting`
+    the admissions under way.
     `pacer` is the line of newcomers, `endings` that of handlers which are yet to be told of their sessions' end.
     """
 
@@ -74,8 +71,9 @@ class Runtime:
         )
         self.tasks = TaskOwner("realtime.engine", limit=limits.max_sockets)
         self.sessions: dict[str, Session] = {}
-        self.lingering: set[LingeringTransport] = set()
-        self.arriving: set[Arriving] = set()
+        self.lingering: Patience[Abortable] = Patience(self.wheel, clock, limits.close_timeout_s)
+        self.arriving: Patience[Abortable] = Patience(self.wheel, clock, limits.request_timeout_s)
+        self.admitting: Patience[Waiting] = Patience(self.wheel, clock, limits.connect_timeout_s)
         self.empty = asyncio.Event()
         self.empty.set()
         self.draining = False
@@ -106,15 +104,13 @@ class Runtime:
         self.wheel.forget(session)
         self._note_empty()
 
-    def linger(self, transport: LingeringTransport) -> None:
-        """Let a closed transport wait for its client as long as the limits say; its `tick` is the end of that."""
-        self.lingering.add(transport)
+    def linger(self, transport: Abortable) -> None:
+        """Let a closed transport wait for its client as long as the limits say."""
+        self.lingering.begin(transport)
         self.empty.clear()
-        self.wheel.schedule(transport, self.clock.monotonic() + self.limits.close_timeout_s)
 
-    def depart(self, transport: LingeringTransport) -> None:
-        self.lingering.discard(transport)
-        self.wheel.forget(transport)
+    def depart(self, transport: Abortable) -> None:
+        self.lingering.end(transport)
         self._note_empty()
 
     def _note_empty(self) -> None:

@@ -32,14 +32,12 @@ class WebSocketTransport(asyncio.Protocol):
         "_runtime",
         "_transport",
         "listener",
-        "wheel_slot",
     )
 
     name = "websocket"
 
     def __init__(self, runtime: Runtime, listener: TransportListener | None) -> None:
         self.listener = listener
-        self.wheel_slot = -1
         self._runtime = runtime
         self._reader: FrameReader | None = FrameReader(runtime.limits.max_payload_bytes)
         self._transport: asyncio.Transport | None = None
@@ -125,10 +123,9 @@ class WebSocketTransport(asyncio.Protocol):
             except OSError:
                 self._transport.abort()  # the client has reset the connection; asyncio has not read that yet
 
-    def tick(self, now: float) -> float | None:
-        """The time to close in an orderly way is over."""
+    def out_of_time(self) -> None:
+        """It was to close in an orderly way."""
         self.abort()
-        return None
 
     def abort(self) -> None:
         self._closing = True
