@@ -23,6 +23,7 @@ from cluster.kernel.errors import (
 from cluster.kernel.ids import user_key
 from cluster.kernel.tasks import TaskOwner
 from realtime.admission import Admission
+from realtime.auth import Identity
 from realtime.engine.port import Ack, Connection, Handshake
 from realtime.expiry import ExpiryWatch
 from realtime.namespaces import chat, coming_back, events, notifications
@@ -91,12 +92,26 @@ class EdgeApplication:
 
     async def connect(self, connection: Connection, handshake: Handshake) -> None:
         try:
-            await self._connect(connection, handshake)
+            request, identity = self._identify(connection, handshake)
+            has_ended = self._revocations.ask(identity.session_id)
+            person = self._enter(connection, handshake, identity)
+            try:
+                afterwards = await _ADMISSIONS[connection.namespace](self._services, connection, person, request)
+                self._revocations.judge(identity.session_id, await has_ended)
+            except BaseException:  # refused or given up alike, nothing of it may stay
+                self._forget(connection)
+                if self._sockets.refused(person.socket):
+                    self._detach(person)
+                raise
         except FlowError as error:
             self.errors[error.kind.code] += 1
             raise
+        self._sockets.admitted(person.socket, connection)
+        if afterwards is not None:
+            self._begin(connection, afterwards)
 
-    async def _connect(self, connection: Connection, handshake: Handshake) -> None:
+    def _identify(self, connection: Connection, handshake: Handshake) -> tuple[ConnectRequest, Identity]:
+        """Raises FlowError for one that the edge has no room for, that asks too often, or has no valid token."""
         known = self._sockets.get(connection.socket_id)
         if known is None:
             self._shedding.check()
@@ -104,23 +119,15 @@ class EdgeApplication:
         else:
             known.buckets.take(_CONNECT, self._services.clock.monotonic())
         request = _parse_auth(handshake.auth)
-        identity = self._services.tokens.verify(request.token)
-        await self._revocations.check(identity.session_id)
+        return request, self._services.tokens.verify(request.token)
+
+    def _enter(self, connection: Connection, handshake: Handshake, identity: Identity) -> Person:
+        """Raises FlowError when the socket or the person may not have one more."""
         socket = self._sockets.enter(connection.socket_id, identity, handshake.remote_address)
         if not socket.connections and socket.pending == 1:
             self._expiry.watch(socket)
         connection.state = person = Person(socket)
-        try:
-            afterwards = await _ADMISSIONS[connection.namespace](self._services, connection, person, request)
-            self._revocations.check_known(socket.session_id)
-        except BaseException:  # refused or given up alike, nothing of it may stay
-            self._forget(connection)
-            if self._sockets.refused(socket):
-                self._detach(person)
-            raise
-        self._sockets.admitted(socket, connection)
-        if afterwards is not None:
-            self._begin(connection, afterwards)
+        return person
 
     def _begin(self, connection: Connection, afterwards: Afterwards) -> None:
         """It runs for the first time once this loop turn is over: the client has been told by then."""

@@ -37,7 +37,8 @@ class Lane:
 
     def leave(self, ask: Ask) -> None:
         self._asks.remove(ask)
-        self._wake()
+        if self._asks:
+            self._wake()
 
     def sent(self, ask: Ask, link: LinkClient) -> None:
         ask.link = link

@@ -121,23 +121,29 @@ class Revocations:
 
     # --- one that comes -----------------------------------------------------------------------------------------------
 
-    async def check(self, session_id: str) -> None:
-        """Raises FlowError SESSION_REVOKED; lets in whom storage cannot tell of in time."""
-        self.check_known(session_id)
-        try:
-            question = self._question_about()
-        except RuntimeError:  # no task may be started for it
-            self._unanswered += 1
-            return
-        is_revoked = await question.ask(session_id)
-        if is_revoked is None:
-            self._unanswered += 1
-        elif is_revoked:
-            self._remember(session_id)
-        self.check_known(session_id)
+    def ask(self, session_id: str) -> "asyncio.Future[bool | None]":
+        """Ask storage; whoever comes goes on meanwhile, and is let in by `judge` alone.
 
-    def check_known(self, session_id: str) -> None:
-        """As `check`, by what this edge has been told lately."""
+        Raises FlowError SESSION_REVOKED for one that this edge knows to have ended.
+        """
+        self._check_known(session_id)
+        try:
+            return self._question_about().ask(session_id)
+        except RuntimeError:  # no task may be started for it
+            unanswered: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+            unanswered.set_result(None)
+            return unanswered
+
+    def judge(self, session_id: str, has_ended: bool | None) -> None:
+        """By what storage answered, and by what this edge was told meanwhile. Lets in whom storage cannot tell of in
+        time. Raises FlowError SESSION_REVOKED."""
+        if has_ended is None:
+            self._unanswered += 1
+        elif has_ended:
+            self._remember(session_id)
+        self._check_known(session_id)
+
+    def _check_known(self, session_id: str) -> None:
         if session_id in self._known:
             raise FlowError(SESSION_REVOKED)
 

@@ -93,11 +93,16 @@ class Router:
             view=self._links.view.version,
         )
         deadline = self._clock.monotonic() + (self._limits.command_timeout_s if timeout_s is None else timeout_s)
+        lane = self._lane(command)
+        ask = lane.enter()
         self._under_way += 1
         try:
-            answer = await self._in_line(key, command, deadline)
+            answer = await self._carry(key, command, deadline, lane, ask)
         finally:
             self._under_way -= 1
+            lane.leave(ask)
+            if connection and not lane:
+                del self._lanes[connection, command.key]
         try:
             return decode(answer, reply)
         except FlowError as error:
@@ -116,25 +121,20 @@ class Router:
             if not future.done():
                 future.set_result(None)
 
-    async def _in_line(self, key: Key, command: Command, deadline: float) -> msgspec.Raw:
+    def _lane(self, command: Command) -> Lane:
+        """What has no connection stands in no line but its own."""
         if not command.connection:
-            return await self._carry(key, command, deadline, Lane(), Ask())
+            return Lane()
         place = (command.connection, command.key)
         lane = self._lanes.get(place)
         if lane is None:
             lane = self._lanes[place] = Lane()
-        ask = lane.enter()
-        try:
-            return await self._carry(key, command, deadline, lane, ask)
-        finally:
-            lane.leave(ask)
-            if not lane:
-                del self._lanes[place]
+        return lane
 
     async def _carry(self, key: Key, command: Command, deadline: float, lane: Lane, ask: Ask) -> msgspec.Raw:
         moved = broken = 0
         while True:
-            link = await self._link(key, deadline, lane, ask)
+            link = self._free_link(key, lane, ask) or await self._link(key, deadline, lane, ask)
             generation = self._generation
             try:
                 return await self._send(link, command, deadline, lane, ask)
@@ -160,6 +160,11 @@ class Router:
                 else:
                     raise
 
+    def _free_link(self, key: Key, lane: Lane, ask: Ask) -> LinkClient | None:
+        """The link when nothing has to be waited for, as nearly always."""
+        link = self._owner(key)
+        return link if link is not None and lane.may_send(ask, link) else None
+
     async def _link(self, key: Key, deadline: float, lane: Lane, ask: Ask) -> LinkClient:
         """A connected link to the key's owner, once everything before this in its line is on that very link."""
         while True:
@@ -183,7 +188,9 @@ class Router:
             return None
         return link if link.is_connected else None
 
-    async def _send(self, link: LinkClient, command: Command, deadline: float, lane: Lane, ask: Ask) -> msgspec.Raw:
+    def _send(
+        self, link: LinkClient, command: Command, deadline: float, lane: Lane, ask: Ask
+    ) -> "asyncio.Future[msgspec.Raw]":
         left = deadline - self._clock.monotonic()
         if left <= 0:
             raise FlowError(DEADLINE_EXCEEDED)
@@ -193,7 +200,7 @@ class Router:
         reply = link.call(METHOD_COMMAND, command, left)
         lane.sent(ask, link)
         self._counts["sent"] += 1
-        return await reply
+        return reply
 
     async def _change(self, generation: int, until: float) -> None:
         """Wait for a newer view or link than there was at `generation`, at most until then."""

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actors.messages import AttachConnection, Attached, Delivery
+from actors.messages import Delivery
 from cluster.kernel.clock import Clock
-from cluster.kernel.ids import Key, topic_key, user_key
+from cluster.kernel.ids import Key, topic_key
 from cluster.kernel.tasks import TaskOwner
 from realtime.auth import TokenService
 from realtime.deliveries import Deliveries
@@ -104,17 +104,4 @@ async def refresh(services: Services, connection: Connection, person: Person, re
     return Answer({"expiresAt": person.socket.expires_at_ms})
 
 
-async def attach(services: Services, person: Person) -> None:
-    """Tell the person's session of this socket."""
-    _ = await services.router.command(
-        person.user_id,
-        user_key(person.user_id),
-        "session.attach",
-        AttachConnection(),
-        Attached,
-        timeout_s=services.limits.admission_timeout_s,
-        connection=person.socket.id,
-    )
-
-
-__all__ = ["Admit", "Afterwards", "Answer", "Handler", "Services", "attach", "join", "refresh", "topic_key"]
+__all__ = ["Admit", "Afterwards", "Answer", "Handler", "Services", "join", "refresh", "topic_key"]

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
+from actors.messages import AttachConnection, Attached
 from cluster.kernel.errors import OVERLOADED, FlowError
+from cluster.kernel.ids import user_key
 from realtime.engine.port import Connection
-from realtime.namespaces.common import Services, attach
+from realtime.namespaces.common import Services
 from realtime.sockets import Person
 
 _log = logging.getLogger("flow.edge")
@@ -22,6 +24,7 @@ Step = Callable[[], Awaitable[None]]
 
 _PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0, 5.0)
 _RETRY_MS: Final = 1_000
+_ATTACH: Final = AttachConnection()
 
 
 def attach_step(services: Services, person: Person) -> Step:
@@ -29,7 +32,16 @@ def attach_step(services: Services, person: Person) -> Step:
 
 
 async def _attach(services: Services, person: Person) -> None:
-    await attach(services, person)
+    """Tell the person's session of this socket."""
+    _ = await services.router.command(
+        person.user_id,
+        user_key(person.user_id),
+        "session.attach",
+        _ATTACH,
+        Attached,
+        timeout_s=services.limits.admission_timeout_s,
+        connection=person.socket.id,
+    )
     person.socket.is_attached = True
 
 
@@ -41,10 +53,16 @@ async def persist(services: Services, connection: Connection, steps: Sequence[St
     left = list(steps)
     until = services.clock.monotonic() + services.limits.admission_timeout_s
     failures = 0
-    if len(left) == 1:
-        if await _done_at_once(left[0]):
+    if len(left) == 1:  # a step by itself takes no longer than an admission may
+        try:
+            await left[0]()
+        except FlowError as error:
+            if not error.kind.retryable:
+                _log.info("a connection was refused what belongs to it: %s", error.kind.code)
+                raise
+            failures = 1
+        else:
             return  # nearly always, and without a task
-        failures = 1
     if not left:
         return
     try:
@@ -55,18 +73,6 @@ async def persist(services: Services, connection: Connection, steps: Sequence[St
     refusal = task.result() if task in done else None
     if refusal is not None:
         raise refusal
-
-
-async def _done_at_once(step: Step) -> bool:
-    """False when it should be tried again. A step by itself takes no longer than an admission may."""
-    try:
-        await step()
-    except FlowError as error:
-        if not error.kind.retryable:
-            _log.info("a connection was refused what belongs to it: %s", error.kind.code)
-            raise
-        return False
-    return True
 
 
 async def _keep_trying(connection: Connection, steps: list[Step], failures: int) -> FlowError | None:

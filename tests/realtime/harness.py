@@ -55,13 +55,17 @@ class People:
 
 
 class Sessions:
-    """Which sessions were ended, as far as edges ask for it. `is_away`: storage does not answer."""
+    """Which sessions were ended, as far as edges ask for it. `is_away`: storage does not answer; without `may_answer`
+    it takes its time."""
 
     def __init__(self) -> None:
         self.revoked: set[str] = set()
         self.is_away = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def revoked_among(self, family_ids: Any) -> set[str]:
+        await self.may_answer.wait()
         if self.is_away:
             raise FlowError(UNAVAILABLE)
         return self.revoked & set(family_ids)

@@ -7,15 +7,26 @@ import pytest
 import socketio
 
 from actors.messages import Done, MembersChanged
+from actors.user_session import UserSession
 from cluster.kernel.clock import ManualClock
 from cluster.kernel.errors import FlowError
-from cluster.kernel.ids import chat_key
+from cluster.kernel.ids import chat_key, user_key
 from cluster.kernel.tasks import TaskOwner
 from realtime.admission import Admission
 from realtime.limits import EdgeLimits
 from realtime.revocation import Revocations, tell_revoked
 from realtime.sockets import Sockets
 from tests.realtime.harness import CHAT, NOTIFICATIONS, Client, Flow
+
+
+async def until_attached(flow: Flow, user_id: str) -> UserSession:
+    """The person's session, once it knows of a socket."""
+    while True:
+        activation = flow.hosts[0].host._roster.get(str(user_key(user_id)))
+        if activation is not None and activation.machine is not None and activation.machine.is_live():
+            assert isinstance(activation.machine, UserSession)
+            return activation.machine
+        await asyncio.sleep(0)
 
 
 async def is_refused(client: Client) -> str:
@@ -45,6 +56,33 @@ async def test_an_ended_session_opens_no_socket(flow: Flow):
     flow.sessions.revoked.add("phone")
     assert await is_refused(flow.client(ann, token=flow.token(ann, session="phone"))) == "session_revoked"
     await flow.client(ann, token=flow.token(ann, session="laptop")).connect(CHAT)
+
+
+async def test_one_that_comes_is_asked_of_while_its_session_is_told_and_leaves_nothing_there_when_it_has_ended(
+    flow: Flow,
+):
+    ann = await flow.person()
+    flow.sessions.revoked.add("phone")
+    flow.sessions.may_answer.clear()
+    coming = asyncio.ensure_future(is_refused(flow.client(ann, token=flow.token(ann, session="phone"))))
+    session = await until_attached(flow, ann)
+    assert not coming.done()
+    flow.sessions.may_answer.set()
+    assert await coming == "session_revoked"
+    while session.connections:  # noqa: ASYNC110 - until its socket was taken back
+        await asyncio.sleep(0)
+    assert flow.edges[0].statistics()["admitted_sockets"] == 0
+
+
+async def test_nobody_is_let_in_before_storage_has_answered(flow: Flow):
+    ann = await flow.person()
+    flow.sessions.may_answer.clear()
+    client = flow.client(ann)
+    coming = asyncio.ensure_future(client.connect(CHAT))
+    await until_attached(flow, ann)
+    assert not client.sio.namespaces
+    flow.sessions.may_answer.set()
+    await coming
 
 
 async def test_what_was_told_is_remembered_while_storage_is_away(flow: Flow):
@@ -113,6 +151,10 @@ class Counted:
         return {session for session in family_ids if session.startswith("ended")}
 
 
+async def _check(revocations: Revocations, session_id: str) -> None:
+    revocations.judge(session_id, await revocations.ask(session_id))
+
+
 async def test_a_crowd_is_answered_a_few_a_turn():
     storage, tasks = Counted(), TaskOwner("revocations")
     revocations = Revocations(storage, Sockets(Admission(EdgeLimits(), ManualClock())), tasks)
@@ -121,7 +163,7 @@ async def test_a_crowd_is_answered_a_few_a_turn():
 
     async def come(number: int) -> None:
         nonlocal in_this_turn, most
-        await revocations.check(f"live-{number}")
+        await _check(revocations, f"live-{number}")
         in_this_turn += 1
         most = max(most, in_this_turn)
 
@@ -137,7 +179,7 @@ async def test_whoever_storage_does_not_tell_of_in_time_comes_in():
     storage, tasks = Counted(), TaskOwner("revocations")
     revocations = Revocations(storage, Sockets(Admission(EdgeLimits(), ManualClock())), tasks)
     async with asyncio.timeout(5):
-        await asyncio.gather(*(revocations.check(f"ended-{number}") for number in range(3)))
+        await asyncio.gather(*(_check(revocations, f"ended-{number}") for number in range(3)))
     assert revocations.statistics()["sessions_unchecked"] == 3
     storage.may_answer.set()
     await tasks.stop()
@@ -147,7 +189,7 @@ async def test_those_who_come_while_one_is_asked_of_are_asked_of_together():
     storage, tasks = Counted(), TaskOwner("revocations")
     revocations = Revocations(storage, Sockets(Admission(EdgeLimits(), ManualClock())), tasks)
     names = ["first", *(f"{kind}-{number}" for number in range(300) for kind in ("live", "ended"))]
-    checks = [asyncio.ensure_future(revocations.check(name)) for name in (*names, *names)]
+    checks = [asyncio.ensure_future(_check(revocations, name)) for name in (*names, *names)]
     while not storage.questions:  # noqa: ASYNC110 - until the first is asked
         await asyncio.sleep(0)
     checks[7].cancel()
