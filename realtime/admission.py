@@ -75,8 +75,8 @@ class Admission:
         self._limits = limits
         self._clock = clock
         self._sockets: dict[str, _Socket] = {}
-        self._by_user: Counter[str] = Counter()
-        self._by_address: Counter[str] = Counter()
+        self._by_user: dict[str, int] = {}  # no Counter: what it does not know it asks a method of Python's for
+        self._by_address: dict[str, int] = {}
         self._arrivals: dict[str, TokenBucket] = {}
         self._refused: Counter[str] = Counter()
 
@@ -110,15 +110,15 @@ class Admission:
         if len(self._sockets) >= self._limits.max_sockets:
             self._refused["edge"] += 1
             raise FlowError(OVERLOADED, "This edge holds as many connections as it can.", retry_after_ms=_FULL_RETRY_MS)
-        if self._by_user[user_id] >= self._limits.max_sockets_per_user:
+        if self._by_user.get(user_id, 0) >= self._limits.max_sockets_per_user:
             self._refused["user"] += 1
             raise FlowError(RATE_LIMITED, "You have too many connections.", retry_after_ms=_FULL_RETRY_MS)
-        if self._by_address[address] >= self._limits.max_sockets_per_address:
+        if self._by_address.get(address, 0) >= self._limits.max_sockets_per_address:
             self._refused["address"] += 1
             raise FlowError(RATE_LIMITED, "Your address has too many connections.", retry_after_ms=_FULL_RETRY_MS)
         self._sockets[socket_id] = _Socket(user_id, address)
-        self._by_user[user_id] += 1
-        self._by_address[address] += 1
+        self._by_user[user_id] = self._by_user.get(user_id, 0) + 1
+        self._by_address[address] = self._by_address.get(address, 0) + 1
 
     def release(self, socket_id: str) -> None:
         """Count a socket out; one that was never admitted is ignored."""

@@ -15,6 +15,7 @@ from realtime.limits import EdgeLimits
 
 _SMOOTHING: Final = 0.5
 _MOST_RETRY_S: Final = 30.0
+_SOCKETS_ALONE: Final = frozenset({"sockets"})
 
 
 class Pressure(NamedTuple):
@@ -73,7 +74,7 @@ class LoadShedding:
     @property
     def is_shedding(self) -> bool:
         """Sockets alone are no reason: up to the bound they are let in, though the edge asks for no more of them."""
-        return bool(self._high - {"sockets"})
+        return bool(self._high) and self._high != _SOCKETS_ALONE
 
     def wait_s(self) -> float:
         """Take a new socket in: 0.0, or the seconds after which it may ask again; nothing is taken then."""

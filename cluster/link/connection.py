@@ -71,13 +71,12 @@ class ConnectionOwner(Protocol):
 class _Call(asyncio.Future[msgspec.Raw]):
     """A request's future. Cancelling it frees its place in the window at once."""
 
-    def __init__(self, request_id: int, connection: "ClientConnection", loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._request_id = request_id
-        self._connection = connection
+    request_id: int
+    connection: "ClientConnection"
+    """Set by whoever makes it: each command makes one, and an `__init__` of its own would cost most of that."""
 
     def cancel(self, msg: Any | None = None) -> bool:
-        self._connection.forget(self._request_id)
+        self.connection.forget(self.request_id)
         return super().cancel(msg)
 
 
@@ -126,7 +125,8 @@ class ClientConnection(FrameStream):
             self._counters.requests_overloaded += 1
             raise FlowError(OVERLOADED, retry_after_ms=_RETRY_AFTER_MS)
         request_id = self._next_id
-        call = _Call(request_id, self, self._loop)
+        call = _Call(loop=self._loop)
+        call.request_id, call.connection = request_id, self
         if timeout_s <= 0:
             call.set_exception(FlowError(DEADLINE_EXCEEDED))
             return call

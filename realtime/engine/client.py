@@ -106,7 +106,7 @@ class SocketIoClient:
         self._watch_idle()
         handshake = ConnectHandshake(packet.data, self._session.peer)
         admission = Admission(self._runtime, self._application, connection, handshake, self._admitted, self._turn_away)
-        self._runtime.pacer.add(admission.begin)
+        self._runtime.admissions.add(admission.begin)
 
     def _turn_away(self, connection: NamespaceConnection, refusal: dict[str, object]) -> None:
         if connection.phase is Phase.OVER:

@@ -26,6 +26,9 @@ _ID_BYTES: Final = 15
 _ID_CHARACTERS: Final = 20
 _IDS_A_DRAW: Final = 64
 
+_GATHER_S: Final = 0.01
+"""An application asks others about whoever it admits: about a crowd by the hundred."""
+
 
 _UPGRADES: Final[dict[str, list[str]]] = {"polling": ["websocket"], "websocket": []}
 
@@ -53,7 +56,8 @@ class Runtime:
 
     `empty` is set while there is neither. `arriving` are connections that have not said yet what they want, `admitting`
     the admissions under way.
-    `pacer` is the line of newcomers, `endings` that of handlers which are yet to be told of their sessions' end.
+    `pacer` is the line of newcomers, `admissions` of who asks for a namespace, `endings` that of handlers which are yet
+    to be told of their sessions' end.
     """
 
     def __init__(self, limits: EngineLimits, clock: Clock, session_prefix: str) -> None:
@@ -65,6 +69,7 @@ class Runtime:
         self.counters = Counters()
         self.flusher = Flusher(loop, clock)
         self.pacer = Pacer(loop)
+        self.admissions = Pacer(loop, rest_s=_GATHER_S)
         self.endings = Pacer(loop)
         self.wheel = PingWheel(
             clock, loop, shortest_deadline_s=min(limits.ping_interval_ms, limits.ping_timeout_ms) / 1000
