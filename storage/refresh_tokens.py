@@ -37,7 +37,7 @@ class RefreshTokens:
 
     def __init__(self, database: Database, clock: Clock, *, ttl_ms: int, grace_ms: int) -> None:
         self._tokens = database.collection("refresh_tokens")
-        self._families = database.collection("refresh_families")
+        self._families = database.collection("refresh_families", direct=True)
         self._clock = clock
         self._ttl_ms = ttl_ms
         self._grace_ms = grace_ms
