@@ -12,7 +12,6 @@ from cluster.kernel.ids import new_id
 from serve_apps.contracts import Acted, CirclePlans, InteractionRow, ScoredEvent
 from storage.catalogue import MongoCatalogue
 from storage.dates import to_date
-from storage.going_counts import GoingCounts
 from storage.open import Storage
 from storage.recommendation_queries import RecommendationQueries
 from storage.records import Device, Rsvp, User
@@ -237,21 +236,6 @@ async def test_who_goes_is_told_though_what_trends_is_not(storage: Storage, open
         signals = await catalogue.signals(at_ms)
         assert (signals.trending, signals.going) == ((ScoredEvent("hot", 1.0),), {"party": 1})
     assert queries.looks == 2
-
-
-@pytest.mark.storage
-async def test_counts_follow_what_changes(storage: Storage, open_database: OpenDatabase) -> None:
-    counts = GoingCounts(await open_database("rsvps"))
-    await an_event(storage, "e")
-    for seat, (who, at_ms) in enumerate((("a", 1_000_000), ("b", 1_000_001)), 1):
-        row = Rsvp(event_id="e", user_id=who, status="going", epoch=0, at_ms=at_ms, seat=seat)
-        await storage.rsvps.append([row], [False])
-    assert await counts.counts() == {"e": 2}
-    await go(storage, "a", "e", "declined", 1_000_002)
-    await go(storage, "c", "f", "interested", 1_000_003)
-    assert await counts.counts() == {"e": 1}
-    await go(storage, "b", "e", "declined", 1_000_004)
-    assert await counts.counts() == {}
 
 
 async def test_one_read_at_a_time_and_whoever_comes_meanwhile_goes_with_the_next() -> None:
