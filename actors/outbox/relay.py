@@ -56,8 +56,8 @@ class RelayPorts(RoomPorts, AnswerPorts, LapsedPorts, Protocol):
 
 
 class OutboxRelay:
-    """`open` it before this host stores anything, `run` it until it is cancelled, `leave` when nothing is stored any
-    more. `wake` makes it look at once."""
+    """`renew` before this host stores anything, then `run` and `keep` until they are cancelled, `leave` when nothing is
+    stored any more. `wake` makes it look at once."""
 
     def __init__(
         self,
@@ -80,10 +80,10 @@ class OutboxRelay:
         self._rooms = RoomTeller(ports, sessions, event_titles, self._teller, self._mistakes, limits.member_page)
         self._answers = AnswerTeller(ports, event_titles, self._teller, self._mistakes)
         self._lapsed = LapsedJournals(name, ports, clock, limits.lease_ms, limits.batch)
-        self._looked_at = self._renewed_at = float("-inf")
+        self._looked_at = float("-inf")
         self._tries = 0
         self._has_more = False
-        self._counts = dict.fromkeys(("messages", "rsvps", "rounds_failed", "put_off"), 0)
+        self._counts = dict.fromkeys(("messages", "rsvps", "rounds_failed", "renewals_failed", "put_off"), 0)
 
     def wake(self) -> None:
         """Something was stored that owes."""
@@ -101,16 +101,24 @@ class OutboxRelay:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """From now on others find this host's journal. Raises FlowError UNAVAILABLE."""
-        await self._renew(self._limits.hold_ms)
+    async def renew(self) -> None:
+        """Others find this host's journal, and leave it alone for a while. Raises FlowError UNAVAILABLE."""
+        await self._write_mark(self._limits.hold_ms)
+
+    async def keep(self) -> None:
+        """Renew the journal however long a round may take."""
+        while True:
+            await asyncio.sleep(self._limits.renew_s)
+            try:
+                await self.renew()
+            except FlowError:
+                self._counts["renewals_failed"] += 1  # if it goes on, others do the work as well: to the same effect
 
     async def leave(self) -> None:
         """What is not worked out is whoever's who looks next. Raises FlowError UNAVAILABLE."""
-        await self._renew(0)
+        await self._write_mark(0)
 
-    async def _renew(self, hold_ms: int) -> None:
-        self._renewed_at = self._clock.monotonic()
+    async def _write_mark(self, hold_ms: int) -> None:
         now_ms = self._clock.now_ms()
         await self._ports.journals.renew(self._journal.id, self._journal.settled, now_ms, now_ms + hold_ms)
 
@@ -131,7 +139,7 @@ class OutboxRelay:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(min(self._limits.poll_interval_s, self._limits.renew_s)):
+            async with asyncio.timeout(self._limits.poll_interval_s):
                 await self._woken.wait()
         except TimeoutError:
             return
@@ -141,9 +149,6 @@ class OutboxRelay:
 
         Returns how many documents were settled. Raises FlowError when a part is away.
         """
-        now = self._clock.monotonic()
-        if now - self._renewed_at >= self._limits.renew_s:
-            await self._renew(self._limits.hold_ms)
         self._has_more = False
         held_up: FlowError | None = None
         settled = 0
@@ -151,7 +156,7 @@ class OutboxRelay:
             settled += await self._own()
         except FlowError as error:
             held_up = error
-        if now - self._looked_at >= self._limits.poll_interval_s:
+        if self._clock.monotonic() - self._looked_at >= self._limits.poll_interval_s:
             settled += await self._left()
         now_ms, limits = self._clock.now_ms(), self._limits
         answered = await self._answers.round(self._name, now_ms, limits.lease_ms, limits.batch)

@@ -103,7 +103,7 @@ class HostParts:
         opened.push_async_callback(links.close)
         watcher = self._make_watcher(storage, host, links, tasks)
         member = wiring.member(plan, self._name, self._incarnation, address)
-        await relay.open()
+        await relay.renew()
         opened.push_async_callback(self._leave_journal, relay)
         host.start()
         opened.push_async_callback(host.stop)
@@ -196,6 +196,7 @@ class HostParts:
         tasks = TaskOwner(f"{self._name} outbox")
         self._opened.push_async_callback(tasks.stop)
         _ = tasks.start("relay", relay.run())
+        _ = tasks.start("journal", relay.keep())
         _ = tasks.start("push", worker.run())
         return worker
 

@@ -123,6 +123,33 @@ async def test_killed_hosts_are_replaced_and_lose_nothing(two: FlowProcess, kill
         assert after["host-0"]["process"] != before["host-0"]["process"], "the standby has the name"
 
 
+async def test_what_a_killed_host_still_owed_reaches_who_is_away_once(two: FlowProcess) -> None:
+    """The host dies right after the last ack, with what these messages owe in its memory alone."""
+    await until_whole(two)
+    rooms = [await Room(two).open() for _ in range(4)]
+    for room in rooms:
+        await room.bob.leave()
+    pid = hosts(two)["host-0"]["pid"]
+    await asyncio.gather(*(room.say(f"owed {number}") for room in rooms for number in range(3)))
+    os.kill(pid, signal.SIGKILL)
+    for room in rooms:
+        told = await notified(room.bob, 3)
+        assert sorted(told) == ["owed 0", "owed 1", "owed 2"]
+        await room.close()
+    await until_whole(two)
+
+
+async def notified(person: Person, count: int) -> list[str]:
+    """What this person's notifications say, once there are so many."""
+    begun = time.monotonic()
+    while True:
+        found = await person.call_http("GET", "/v1/notifications")
+        if len(found["items"]) >= count:
+            return [item["body"] for item in found["items"]]
+        assert time.monotonic() - begun < PATIENCE_S, found
+        await asyncio.sleep(0.2)
+
+
 async def test_a_host_replaced_while_it_stood_still_ends_and_says_nothing(two: FlowProcess) -> None:
     """Another incarnation is written into the view while the host is stopped, as one on a cut-off node would see it."""
     await until_whole(two)
