@@ -24,7 +24,8 @@ from storage.bounds import batches
 from storage.records import OwedMessage
 
 _TRIES: Final = 3
-"""So often the front of the journal is tried while a part is away; then it waits by itself and holds up nobody."""
+"""So often the front of a journal is tried while a part is away; then it waits by itself and holds up nobody."""
+_OWN, _INHERITED = "own", "inherited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class OutboxRelay:
         self._answers = AnswerTeller(ports, event_titles, self._teller, self._mistakes)
         self._lapsed = LapsedJournals(name, ports, clock, limits.lease_ms, limits.batch)
         self._looked_at = float("-inf")
-        self._tries = 0
+        self._tries = {_OWN: 0, _INHERITED: 0}
         self._has_more = False
         self._counts = dict.fromkeys(("messages", "rsvps", "rounds_failed", "renewals_failed", "put_off"), 0)
 
@@ -177,18 +178,26 @@ class OutboxRelay:
         else:
             owed = front
             until = owed[-1].number if owed else 0
-        failed: dict[str, str] = {}
+        settled = await self._pass(_OWN, owed)
+        self._journal.settle(until)
+        self._has_more = isinstance(front, Gap) or len(front) == self._limits.round
+        return settled
+
+    async def _pass(self, whose: str, owed: Sequence[OwedMessage]) -> int:
+        """When it returns no journal waits for these: they are worked out, or wait by themselves. How many are settled.
+        Raises FlowError when a part is away, and not at every try."""
         try:
             failed = await self._work_out(owed)
         except FlowError:
-            self._tries += 1
-            if self._tries < _TRIES:
+            self._tries[whose] += 1
+            if self._tries[whose] < _TRIES:
                 raise
             await self._put_off(owed)
-        self._tries = 0
-        self._journal.settle(until)
-        self._has_more = isinstance(front, Gap) or len(front) == self._limits.round
-        return len(owed) - len(failed)
+            settled = 0
+        else:
+            settled = len(owed) - len(failed)
+        self._tries[whose] = 0
+        return settled
 
     async def _put_off(self, owed: Sequence[OwedMessage]) -> None:
         until_ms = self._clock.now_ms() + self._limits.lease_ms
@@ -201,17 +210,17 @@ class OutboxRelay:
         looked through again at once for as long as there are many."""
         now_ms, limits = self._clock.now_ms(), self._limits
         inherited = await self._lapsed.next()
-        failed = await self._work_out(inherited)
+        settled = await self._pass(_INHERITED, inherited)
         if inherited:
             await self._lapsed.settle(inherited)
         alone = await self._ports.chat_log.lease_owed(self._name, now_ms, limits.lease_ms, limits.batch)
-        failed |= await self._work_out(alone)
+        failed = await self._work_out(alone)
         await self._ports.chat_log.settle_owed([one.message.id for one in alone if one.message.id not in failed])
         if inherited or len(alone) == limits.batch:
             self._has_more = True
         else:
             self._looked_at = self._clock.monotonic()
-        return len(inherited) + len(alone) - len(failed)
+        return settled + len(alone) - len(failed)
 
     async def _work_out(self, owed: Sequence[OwedMessage]) -> dict[str, str]:
         """By message's id, what went wrong; those wait by themselves from now on. Raises FlowError when a part is

@@ -191,6 +191,28 @@ async def test_what_a_host_that_died_had_stored_is_anothers_when_its_hold_runs_o
     assert survivor.statistics()["relay_taken_over"] == 3
 
 
+async def test_a_dead_hosts_journal_that_cannot_be_worked_out_holds_up_nothing_else(world: World) -> None:
+    await world.memberships.add(ROOM, [ADA, BOB], 0)
+    dead = world.relay("dead")
+    await dead.renew()
+    await world.say(ROOM, "event", ADA)
+    await dead.leave()
+    await world.rsvps.put_event(EVENT, organizer_id=ADA)
+    await world.rsvps.claim(EVENT)
+    await answer(world, given(ADA, "going", 1))
+    world.sessions.away = True
+    survivor = world.relay("survives", life("life-1"))
+    for _ in range(2):
+        with pytest.raises(FlowError):
+            await survivor.round()
+    assert await survivor.round() == 1, "the answer, of which nobody has to be told"
+    assert survivor.statistics()["relay_put_off"] == 1
+    world.sessions.away = False
+    world.clock.advance(31)
+    assert await survivor.round() == 1
+    assert len(world.sessions.told[BOB]) == 1
+
+
 async def test_what_a_host_that_leaves_had_stored_is_anothers_at_once(world: World) -> None:
     await world.memberships.add(ROOM, [ADA, BOB], 0)
     leaves = world.relay("leaves")
