@@ -105,9 +105,12 @@ class Messages:
         position = {"room_id": message.room_id, "seq": message.seq}
         there = await self._messages.find_one(position, {"epoch": 1, "sealed": 1})
         if there is not None:
-            if there["epoch"] > message.epoch:
+            # A seal that is not this owner's own is a claim on its way. One that was put up ahead of the end may have
+            # counted the epochs before this owner was there, and have the same; the claim itself goes on to a higher.
+            is_own_seal = message.first and there["_id"] == message.id
+            if there["epoch"] > message.epoch or (there.get("sealed") and not is_own_seal):
                 return "fenced"
-            if not (message.first and there.get("sealed") and there["_id"] == message.id):
+            if not there.get("sealed"):
                 return "position"
         client_key = {
             "room_id": message.room_id,

@@ -24,6 +24,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _MAX_FINDINGS = 10
 _REPORT_EVERY = 1_000
+_LINE_EVERY = 20_000
+"""A line of progress where there is no terminal to draw a bar on."""
 
 
 class Parts(NamedTuple):
@@ -72,6 +74,9 @@ class Run:
             self._anew()
         if self.done % _REPORT_EVERY == 0:
             self._progress.update(self._bar, completed=self.done)
+        if self.done % _LINE_EVERY == 0 and not self._progress.console.is_terminal:
+            per_s = self.done / (time.perf_counter() - self._started)
+            print(f"{self.done} of {self._total}, {per_s:.0f}/s, {len(self.findings)} findings", file=sys.stderr)
 
     def _anew(self) -> None:
         self.closes += self._bench.closes

@@ -14,7 +14,7 @@ import pytest
 
 from cluster.kernel.errors import UNAVAILABLE, FlowError
 from storage.ports import ChatLog
-from storage.records import Message, RoomHead
+from storage.records import AppendResult, Message, RoomHead
 from tests.storage.contract_chat_log import ROOM, append, claim, following, message
 
 
@@ -79,7 +79,7 @@ class Owner:
         self._seq += len(batch)
         self._unsure = []
         if result.refusal is not None:
-            assert result.refusal == "fenced"
+            assert result == AppendResult(result.stored, "fenced"), batch
             self._head = None
 
     def _next(self, head: RoomHead, count: int) -> list[Message]:

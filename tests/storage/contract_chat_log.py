@@ -173,7 +173,7 @@ class ChatLogContract:
             msgspec.structs.replace(first, first=False, id=new_id()),
             msgspec.structs.replace(first, id=new_id()),
         ):
-            assert await append(log, wrong, message(2)) == AppendResult(0, "position")
+            assert await append(log, wrong, message(2)) == AppendResult(0, "fenced")
         assert await append(log, first, message(2)) == AppendResult(2)
 
     async def test_two_owners_at_once_leave_one_dense_order(self, log: ChatLog) -> None:

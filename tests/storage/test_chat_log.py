@@ -124,6 +124,22 @@ async def test_a_room_of_an_earlier_build_keeps_its_epoch_and_messages(
     assert (await claim(log)).epoch == 9
 
 
+async def test_a_seal_that_missed_a_claim_fences_the_one_it_missed(open_database: OpenDatabase) -> None:
+    """Who claims had read the log before another did and wrote: both count the same epoch."""
+    database = await open_database("messages")
+    log, messages = MongoChatLog(database, SystemClock()), Messages(database)
+    await append(log, *following(await claim(log), 1))
+    before = await messages.tail(ROOM, 1)
+    owner = await claim(log)
+    batch = following(owner, 6)
+    await append(log, batch[0])
+    assert await messages.seal(ROOM, before, owner.epoch, ahead=4) is None
+    assert await append(log, *batch[1:]) == AppendResult(3, "fenced")
+    head = await claim(log)
+    assert (head.epoch, list(head.window)[1:]) == (owner.epoch + 1, batch[:4])
+    assert await append(log, *following(head, 2)) == AppendResult(2)
+
+
 @pytest.mark.parametrize("written", [0, 3, 4, 5])
 async def test_a_seal_ahead_of_a_busy_owner_stops_it_there_and_is_moved_to_the_end(
     open_database: OpenDatabase, written: int

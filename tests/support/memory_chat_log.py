@@ -183,10 +183,8 @@ class MemoryChatLog:
 def _refusal_by_place(message: Message, seal: _Seal | None, there: Message | None) -> str | None:
     """What the seal or the message that stands in its place says to it."""
     if seal is not None:
-        if seal.epoch > message.epoch:
-            return "fenced"
         is_its_own = message.first and (seal.id, seal.epoch) == (message.id, message.epoch)
-        return None if is_its_own else "position"
+        return None if is_its_own else "fenced"
     if there is not None:
         return "fenced" if there.epoch > message.epoch else "position"
     return None
