@@ -109,11 +109,6 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         doubles=(
             Change(
                 "tests/support/memory_chat_log.py",
-                "        if seal.epoch > message.epoch:\n",
-                "        if seal.epoch < 0:\n",
-            ),
-            Change(
-                "tests/support/memory_chat_log.py",
                 "(seal.id, seal.epoch) == (message.id, message.epoch)",
                 "seal.id == message.id",
             ),

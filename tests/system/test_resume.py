@@ -48,10 +48,12 @@ async def in_a_room(
     event = await speaker.call_http("POST", "/v1/events", new_event())
     room_id = f"event:{event['id']}"
     await connect(speaker)
-    assert (await speaker.ask("/chat", "chat:join_room", room_id))["ok"]
+    joined = await speaker.ask("/chat", "chat:join_room", room_id)
+    assert joined["ok"], joined
     client = await clients.start(pair.url, auth={"token": listener.token}, **options)
     first = await client.next("connect")
-    assert (await client.ask("chat:join_room", room_id))["ok"]
+    joined = await client.ask("chat:join_room", room_id)
+    assert joined["ok"], joined
     return room_id, client, first["id"]
 
 
