@@ -20,7 +20,7 @@ from cluster.kernel.errors import UNAVAILABLE, FlowError
 from cluster.kernel.tasks import TaskOwner
 from cluster.link.connection import ClientConnection, LinkCounters
 from cluster.link.handshake import DialerHandshake, Identity, check_secret
-from cluster.link.port import LinkLimits, LinkListener
+from cluster.link.port import Answered, LinkLimits, LinkListener
 
 _log = logging.getLogger("flow.link")
 
@@ -95,6 +95,11 @@ class ReconnectingLink:
         if self._connection is None:
             raise FlowError(UNAVAILABLE)
         return self._connection.call(method, body, timeout_s)
+
+    def ask(self, method: str, body: Any, timeout_s: float, answered: Answered) -> None:
+        if self._connection is None:
+            raise FlowError(UNAVAILABLE)
+        _ = self._connection.ask(method, body, timeout_s, answered)
 
     def note(self, topic: str, body: Any) -> bool:
         if self._connection is None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from cluster.kernel.attempt import attempt
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, OVERLOADED, UNAVAILABLE, FlowError
 from cluster.link.deadlines import Deadlines
@@ -25,7 +26,7 @@ from cluster.link.frames import (
     decode_to_client,
 )
 from cluster.link.handshake import DialerHandshake, Identity
-from cluster.link.port import LinkLimits
+from cluster.link.port import Answered, LinkLimits
 from cluster.link.stream import FrameStream
 
 _RETRY_AFTER_MS: Final = 100
@@ -75,6 +76,12 @@ class _Call(asyncio.Future[msgspec.Raw]):
     connection: "ClientConnection"
     """Set by whoever makes it: each command makes one, and an `__init__` of its own would cost most of that."""
 
+    def answered(self, answer: msgspec.Raw | FlowError) -> None:
+        if isinstance(answer, FlowError):
+            self.set_exception(answer)
+        else:
+            self.set_result(answer)
+
     def cancel(self, msg: Any | None = None) -> bool:
         self.connection.forget(self.request_id)
         return super().cancel(msg)
@@ -96,12 +103,14 @@ class ClientConnection(FrameStream):
         self._owner = owner
         self._limits = limits
         self._counters = counters
-        self._outstanding: dict[int, _Call] = {}
+        self._outstanding: dict[int, Answered] = {}
         self._deadlines = Deadlines(self._outstanding, self._expire, clock)
         self._next_id = 0
         self._tick_timer: asyncio.TimerHandle | None = None
         self._last_tick = 0.0
         self._broken = False
+        self.is_ready = False
+        """The far side has proven itself, and the connection is not broken."""
         self.ended: asyncio.Future[str] = self._loop.create_future()
         """Holds the reason once the connection is over, however it ended."""
 
@@ -111,31 +120,31 @@ class ClientConnection(FrameStream):
         return self._handshake.peer
 
     @property
-    def is_ready(self) -> bool:
-        return self._handshake.peer is not None and not self._broken
-
-    @property
     def outstanding(self) -> int:
         return len(self._outstanding)
 
     def call(self, method: str, body: Any, timeout_s: float) -> asyncio.Future[msgspec.Raw]:
+        call = _Call(loop=self._loop)
+        call.connection = self
+        call.request_id = self.ask(method, body, timeout_s, call.answered)
+        return call
+
+    def ask(self, method: str, body: Any, timeout_s: float, answered: Answered) -> int:
+        """The request's id, for `forget`."""
         if not self.is_ready:
             raise FlowError(UNAVAILABLE)
         if len(self._outstanding) >= self._limits.max_outstanding_requests or not self._has_room():
             self._counters.requests_overloaded += 1
             raise FlowError(OVERLOADED, retry_after_ms=_RETRY_AFTER_MS)
-        request_id = self._next_id
-        call = _Call(loop=self._loop)
-        call.request_id, call.connection = request_id, self
         if timeout_s <= 0:
-            call.set_exception(FlowError(DEADLINE_EXCEEDED))
-            return call
+            raise FlowError(DEADLINE_EXCEEDED)
+        request_id = self._next_id
         self.send((REQUEST, request_id, min(math.ceil(timeout_s * 1000), _MAX_TIMEOUT_MS), method, body))
         self._next_id += 1
         self._counters.requests += 1
-        self._outstanding[request_id] = call
+        self._outstanding[request_id] = answered
         self._deadlines.add(self._clock.monotonic() + timeout_s, request_id)
-        return call
+        return request_id
 
     def note(self, topic: str, body: Any) -> bool:
         if not self.is_ready or not self._has_room():
@@ -171,34 +180,32 @@ class ClientConnection(FrameStream):
                 self.send(answer)
             if self._handshake.peer is not None:
                 self._authenticated()
+                self.is_ready = True
                 self._tick()
                 self._owner.connection_ready(self)
             return
         frame = decode_to_client(payload)
         if isinstance(frame, ReplyFrame):
-            call = self._pop_call(frame.id)
-            if call is not None:
-                call.set_result(frame.body)
+            self._answer(frame.id, frame.body)
         elif isinstance(frame, PushFrame):
             self._counters.pushes += 1
             self._owner.connection_pushed(frame.topic, frame.body)
         elif isinstance(frame, ErrorFrame):
-            call = self._pop_call(frame.id)
-            if call is not None:
-                call.set_exception(FlowError.from_wire(dict(frame.error)))
+            self._answer(frame.id, FlowError.from_wire(dict(frame.error)))
         elif isinstance(frame, PongFrame):
             self._counters.round_trip_ms = self._clock.monotonic() * 1000 - frame.token / 1000
 
-    def _pop_call(self, request_id: int) -> _Call | None:
-        call = self._outstanding.pop(request_id, None)
-        if call is None:
+    def _answer(self, request_id: int, answer: msgspec.Raw | FlowError) -> None:
+        answered = self._outstanding.pop(request_id, None)
+        if answered is None:
             self._counters.late_replies += 1
-        return call
+        else:
+            _ = attempt("an answer", answered, answer)
 
     def _expire(self, request_id: int) -> None:
-        call = self._outstanding.pop(request_id)
+        answered = self._outstanding.pop(request_id)
         self._counters.requests_timed_out += 1
-        call.set_exception(FlowError(DEADLINE_EXCEEDED))
+        _ = attempt("an answer", answered, FlowError(DEADLINE_EXCEEDED))
 
     def _tick(self) -> None:
         """Ping, and cut a connection whose far side has said nothing for the ping timeout."""
@@ -225,13 +232,14 @@ class ClientConnection(FrameStream):
         if self._broken:
             return
         self._broken = True
+        self.is_ready = False
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         self._deadlines.close()
-        calls = list(self._outstanding.values())
+        waiting = list(self._outstanding.values())
         self._outstanding.clear()
-        for call in calls:
-            call.set_exception(FlowError(UNAVAILABLE))
+        for answered in waiting:
+            _ = attempt("an answer", answered, FlowError(UNAVAILABLE))
         if not self.ended.done():
             self.ended.set_result(reason)
         self._owner.connection_broken(self, reason)

@@ -11,12 +11,17 @@ of unsent bytes for one peer; past that the peer is closed, never waited for.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from cluster.kernel.errors import FlowError
+
+Answered = Callable[[msgspec.Raw | FlowError], None]
+"""Hears how a request ended, once: the reply's msgpack body, or what the future of `LinkClient.call` would have failed
+with. It must not block; what it raises is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,13 @@ class LinkClient(Protocol):
 
         The future fails with the far side's FlowError, DEADLINE_EXCEEDED after `timeout_s`, or UNAVAILABLE when the
         connection breaks. Raises at once UNAVAILABLE when there is no connection, OVERLOADED when too many requests are
-        outstanding or unsent bytes are at the limit, TOO_LARGE for a body over the frame limit.
+        outstanding or unsent bytes are at the limit, TOO_LARGE for a body over the frame limit, DEADLINE_EXCEEDED when
+        no time is left.
+        """
+
+    def ask(self, method: str, body: Any, timeout_s: float, answered: Answered) -> None:
+        """As `call`, without a future: `answered` is called where the answer stands in the stream, before what follows
+        it, and never within this call. What raises at once is raised and not told.
         """
 
     def note(self, topic: str, body: Any) -> bool:

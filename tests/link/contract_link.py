@@ -21,6 +21,7 @@ from cluster.kernel.errors import (
 from cluster.kernel.wire import decode
 from cluster.link.port import LinkClient, LinkLimits
 from tests.link.doubles import LONG_S, RecordingListener, ScriptedService
+from tests.support.journal import Journal
 
 
 @dataclass
@@ -119,6 +120,55 @@ class LinkContract:
         with pytest.raises(FlowError) as caught:
             await ends.link.call("echo", 1, 0)
         assert caught.value.kind is DEADLINE_EXCEEDED
+
+    async def test_who_asks_with_a_callback_hears_once_and_in_the_order_of_the_stream(
+        self, open_link: OpenLink
+    ) -> None:
+        ends = await open_link(limits=LinkLimits(max_outstanding_requests=2))
+        heard = Journal()
+
+        def answered(answer: msgspec.Raw | FlowError) -> None:
+            # With how much had been pushed by then: what stands before the answer, and nothing of what follows it.
+            pushed = len(ends.listener.journal.entries) - 1
+            heard.add((answer.kind if isinstance(answer, FlowError) else decode(answer, Any), pushed))
+
+        ends.link.ask("push", ["a", "b"], LONG_S, answered)
+        assert heard.entries == []
+        assert await ask(ends, "push", ["c"]) == 1
+        assert heard.entries == [(2, 2)]
+        ends.link.ask("refuse", "not_a_member", LONG_S, answered)
+        ends.link.ask("keep", None, 0.05, answered)
+        with pytest.raises(FlowError) as caught:
+            ends.link.ask("echo", None, LONG_S, answered)
+        assert caught.value.kind is OVERLOADED
+        await heard.has((NOT_A_MEMBER, 3))
+        await heard.has((DEADLINE_EXCEEDED, 3))
+        assert len(heard.entries) == 3
+
+    async def test_a_break_and_no_time_are_told_to_whoever_asks_with_a_callback(self, open_link: OpenLink) -> None:
+        ends = await open_link()
+        heard: list[Any] = []
+        with pytest.raises(FlowError) as caught:
+            ends.link.ask("echo", None, 0, heard.append)
+        assert caught.value.kind is DEADLINE_EXCEEDED
+        ends.link.ask("keep", None, LONG_S, heard.append)
+        await ends.service.journal.has(("request", "keep", None))
+        ends.service.peers[0].close("for the test")
+        await ends.listener.journal.has("disconnected")
+        assert [error.kind for error in heard] == [UNAVAILABLE]
+        with pytest.raises(FlowError) as caught:
+            ends.link.ask("echo", None, LONG_S, heard.append)
+        assert caught.value.kind is UNAVAILABLE
+
+    async def test_what_a_callback_raises_harms_nobody_else(self, open_link: OpenLink) -> None:
+        ends = await open_link()
+
+        def answered(answer: msgspec.Raw | FlowError) -> None:
+            raise RuntimeError("an answer of this kind is not expected")
+
+        ends.link.ask("echo", 1, LONG_S, answered)
+        assert await ask(ends, "echo", 2) == 2
+        assert ends.link.is_connected
 
     async def test_the_service_gets_the_deadline_in_its_own_time(self, open_link: OpenLink) -> None:
         clock = ManualClock()

@@ -16,7 +16,7 @@ from cluster.kernel.attempt import attempt
 from cluster.kernel.clock import Clock, SystemClock
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INTERNAL, OVERLOADED, TOO_LARGE, UNAVAILABLE, FlowError
 from cluster.kernel.wire import encode_raw
-from cluster.link.port import LinkLimits, LinkListener, LinkService
+from cluster.link.port import Answered, LinkLimits, LinkListener, LinkService
 
 _ENVELOPE_BYTES = 64
 
@@ -101,6 +101,22 @@ class LocalRequest:
             self.peer.send(_ENVELOPE_BYTES, lambda: self._link.settle(self._id, received))
 
 
+class LocalCall(asyncio.Future[msgspec.Raw]):
+    """A request's future; cancelled it leaves nothing behind."""
+
+    forget: Callable[[], object]
+
+    def answered(self, answer: msgspec.Raw | FlowError) -> None:
+        if isinstance(answer, FlowError):
+            self.set_exception(answer)
+        else:
+            self.set_result(answer)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        self.forget()
+        return super().cancel(msg)
+
+
 class LocalLink:
     """A `LinkClient`. Starts without a connection; `connect` makes one."""
 
@@ -123,7 +139,7 @@ class LocalLink:
         self._clock = clock or SystemClock()
         self._peer: LocalPeer | None = None
         self._next_id = 0
-        self._outstanding: dict[int, asyncio.Future[msgspec.Raw]] = {}
+        self._outstanding: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -151,24 +167,39 @@ class LocalLink:
             self._peer.read_soon()
 
     def call(self, method: str, body: Any, timeout_s: float) -> asyncio.Future[msgspec.Raw]:
+        call = LocalCall()
+        request_id = self._ask(method, body, timeout_s, call.answered)
+        call.forget = lambda: self._take(request_id)
+        return call
+
+    def ask(self, method: str, body: Any, timeout_s: float, answered: Answered) -> None:
+        self._ask(method, body, timeout_s, answered)
+
+    def _ask(self, method: str, body: Any, timeout_s: float, answered: Answered) -> int:
         peer = self._peer
         if peer is None or not peer.is_open:
             raise FlowError(UNAVAILABLE)
-        waiting = sum(not call.done() for call in self._outstanding.values())
-        if waiting >= self.limits.max_outstanding_requests:
+        if len(self._outstanding) >= self.limits.max_outstanding_requests:
             raise FlowError(OVERLOADED, retry_after_ms=100)
+        if timeout_s <= 0:
+            raise FlowError(DEADLINE_EXCEEDED)
         raw = _encode(body, self.limits)
         loop = asyncio.get_running_loop()
-        call: asyncio.Future[msgspec.Raw] = loop.create_future()
-        request = LocalRequest(self, peer, self._next_id, method, raw)
+        request_id = self._next_id
+        request = LocalRequest(self, peer, request_id, method, raw)
         request.deadline = self._clock.monotonic() + timeout_s
-        self._outstanding[self._next_id] = call
-        timer = loop.call_later(max(0.0, timeout_s), self.settle, self._next_id, FlowError(DEADLINE_EXCEEDED))
-        call.add_done_callback(lambda _: timer.cancel())
+        timer = loop.call_later(timeout_s, self.settle, request_id, FlowError(DEADLINE_EXCEEDED))
+        self._outstanding[request_id] = (answered, timer)
         self._next_id += 1
-        if timeout_s > 0:
-            loop.call_soon(self._serve, request)
-        return call
+        loop.call_soon(self._serve, request)
+        return request_id
+
+    def _take(self, request_id: int) -> Answered | None:
+        """Whoever waits for this answer, who waits no more."""
+        answered, timer = self._outstanding.pop(request_id, (None, None))
+        if timer is not None:
+            timer.cancel()
+        return answered
 
     def note(self, topic: str, body: Any) -> bool:
         peer = self._peer
@@ -197,13 +228,9 @@ class LocalLink:
         attempt("pushed", self._listener.pushed, topic, body)
 
     def settle(self, request_id: int, outcome: msgspec.Raw | FlowError) -> None:
-        call = self._outstanding.pop(request_id, None)
-        if call is None or call.done():
-            return
-        if isinstance(outcome, FlowError):
-            call.set_exception(outcome)
-        else:
-            call.set_result(outcome)
+        answered = self._take(request_id)
+        if answered is not None:
+            attempt("an answer", answered, outcome)
 
     def lost(self, peer: LocalPeer, reason: str) -> None:
         if self._peer is not peer:
