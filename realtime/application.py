@@ -5,9 +5,12 @@ requests begin in the order they came and that only so many are under way, that 
 gets exactly one, and that nothing of a connection outlives it. What a request means is the namespaces' business.
 """
 
+import asyncio
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from actors.messages import DetachConnection, Done
@@ -27,7 +30,7 @@ from realtime.auth import Identity
 from realtime.engine.port import Ack, Connection, Handshake
 from realtime.expiry import ExpiryWatch
 from realtime.namespaces import chat, coming_back, events, notifications
-from realtime.namespaces.common import Admit, Afterwards, Answer, Handler, Services, refresh
+from realtime.namespaces.common import Admit, Afterwards, Answer, Handler, Questioner, Services, nothing, refresh
 from realtime.protocol import (
     AUTH_REFRESH,
     EVENTS,
@@ -46,6 +49,7 @@ from realtime.sockets import Person, Sockets
 _log = logging.getLogger("flow.edge")
 
 _NAMESPACES: Final = frozenset(EVENTS)
+_QUESTIONERS: Final = chat.QUESTIONERS
 _HANDLERS: Final[dict[str, Handler]] = {
     **chat.HANDLERS,
     **events.HANDLERS,
@@ -83,6 +87,8 @@ class EdgeApplication:
         self._expiry = expiry
         self._revocations = revocations
         self._requests = TaskOwner("edge requests", limit=services.limits.max_requests, on_failure=self._log_mistake)
+        self._loop = asyncio.get_running_loop()
+        self._asked = 0
         self.errors: Counter[str] = Counter()
 
     def namespaces(self) -> frozenset[str]:
@@ -174,7 +180,13 @@ class EdgeApplication:
         person: Person = connection.state
         try:
             payload = self._accept(connection, person, name, args)
-            _ = self._requests.start("request", self._serve(connection, person, _HANDLERS[name], payload, ack))
+            questioner = _QUESTIONERS.get(name)
+            if questioner is not None:
+                # As a task would, in the next turn: in line with tasks, and at one go with all that came in this one.
+                self._loop.call_soon(self._ask, questioner, connection, person, payload, ack)
+                self._asked += 1
+            else:
+                _ = self._requests.start("request", self._serve(connection, person, _HANDLERS[name], payload, ack))
         except FlowError as error:
             self._refuse(ack, error)
         except RuntimeError:
@@ -194,7 +206,33 @@ class EdgeApplication:
             raise FlowError(TOKEN_EXPIRED)
         if person.under_way >= services.limits.max_requests_per_connection:
             raise FlowError(OVERLOADED, "Too many requests of this connection wait.", retry_after_ms=_RETRY_MS)
+        if self._under_way >= services.limits.max_requests:
+            raise FlowError(OVERLOADED, retry_after_ms=_RETRY_MS)
         return parse(shape, args)
+
+    def _ask(
+        self, questioner: Questioner, connection: Connection, person: Person, payload: Payload, ack: Ack | None
+    ) -> None:
+        router = self._services.router
+        try:
+            key, name, body, reply, answer = questioner(self._services, connection, person, payload)
+            answered = partial(self._answered, person, ack, answer)
+            router.ask(person.user_id, key, name, body, reply, answered, connection=connection.id)
+        except FlowError as error:
+            self._answered(person, ack, nothing, error)
+        except Exception as mistake:  # noqa: BLE001 - told of here, without what the client sent
+            self._log_mistake("request", mistake)
+            self._answered(person, ack, nothing, FlowError(INTERNAL))
+
+    def _answered(
+        self, person: Person, ack: Ack | None, answer: Callable[[Any], dict[str, Any]], reply: Any | FlowError
+    ) -> None:
+        self._asked -= 1
+        person.under_way -= 1
+        if isinstance(reply, FlowError):
+            self._refuse(ack, reply)
+        elif ack is not None:
+            ack(success(answer(reply)))
 
     async def _serve(
         self, connection: Connection, person: Person, handler: Handler, payload: Payload, ack: Ack | None
@@ -228,14 +266,18 @@ class EdgeApplication:
     @property
     def load(self) -> float:
         """Requests under way, as a share of what may be."""
-        return len(self._requests) / self._services.limits.max_requests
+        return self._under_way / self._services.limits.max_requests
+
+    @property
+    def _under_way(self) -> int:
+        return len(self._requests) + self._asked
 
     async def stop(self) -> None:
         await self._requests.stop()
 
     def statistics(self) -> dict[str, float]:
         return {
-            "requests_under_way": len(self._requests),
+            "requests_under_way": self._under_way,
             **{f"errors_{code}": count for code, count in self.errors.items()},
         }
 

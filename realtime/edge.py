@@ -254,6 +254,7 @@ class Edge:
         self._is_draining = True
         await self._runner.cleanup()
         await self._application.stop()
+        await self.router.stop()
         await self._tasks.stop()
         await self._links.close()
         await self._forwarder.close()

@@ -30,10 +30,8 @@ class Lane:
     def __len__(self) -> int:
         return len(self._asks)
 
-    def enter(self) -> Ask:
-        ask = Ask()
+    def enter(self, ask: Ask) -> None:
         self._asks.append(ask)
-        return ask
 
     def leave(self, ask: Ask) -> None:
         self._asks.remove(ask)

@@ -22,7 +22,7 @@ from actors.messages import (
 from cluster.kernel.errors import NOT_JOINED, FlowError
 from cluster.kernel.ids import Key, chat_key, new_id, parse_room
 from realtime.engine.port import Connection
-from realtime.namespaces.common import Answer, Handler, Services, join
+from realtime.namespaces.common import Answer, Handler, Question, Questioner, Services, join, nothing
 from realtime.protocol import (
     HistoryRequest,
     JoinRoomRequest,
@@ -113,57 +113,41 @@ def removed_from_room(services: Services, delivery: Delivery) -> None:
             connection.emit(REMOVED_EVENT, {"roomId": key.id})
 
 
-async def send_message(
-    services: Services, connection: Connection, person: Person, request: SendMessageRequest
-) -> Answer:
-    sent = await services.router.command(
-        person.user_id,
-        room_key(request.room_id),
-        "chat.send",
-        SendMessage(id=new_id(), text=request.text, client_message_id=request.client_msg_id),
-        SentMessage,
-        connection=connection.id,
-    )
-    return Answer({"id": sent.id, "seq": sent.seq, "epoch": sent.epoch, "ts": sent.ts})
+def send_message(services: Services, connection: Connection, person: Person, request: SendMessageRequest) -> Question:
+    body = SendMessage(id=new_id(), text=request.text, client_message_id=request.client_msg_id)
+    return Question(room_key(request.room_id), "chat.send", body, SentMessage, _sent_body)
 
 
-async def typing(services: Services, connection: Connection, person: Person, request: TypingRequest) -> Answer:
+def _sent_body(sent: SentMessage) -> dict[str, Any]:
+    return {"id": sent.id, "seq": sent.seq, "epoch": sent.epoch, "ts": sent.ts}
+
+
+def typing(services: Services, connection: Connection, person: Person, request: TypingRequest) -> Question:
     key = room_key(request.room_id)
     if not services.subscriptions.is_joined(connection, str(key)):
         raise FlowError(NOT_JOINED)
-    _ = await services.router.command(
-        person.user_id, key, "chat.typing", Typing(is_typing=request.is_typing), Done, connection=connection.id
-    )
-    return Answer({})
+    return Question(key, "chat.typing", Typing(is_typing=request.is_typing), Done, nothing)
 
 
-async def read(services: Services, connection: Connection, person: Person, request: ReadRequest) -> Answer:
-    _ = await services.router.command(
-        person.user_id,
-        room_key(request.room_id),
-        "chat.read",
-        MarkRead(seq=request.seq),
-        Done,
-        connection=connection.id,
-    )
-    return Answer({})
+def read(services: Services, connection: Connection, person: Person, request: ReadRequest) -> Question:
+    return Question(room_key(request.room_id), "chat.read", MarkRead(seq=request.seq), Done, nothing)
 
 
-async def history(services: Services, connection: Connection, person: Person, request: HistoryRequest) -> Answer:
-    page = await services.router.command(
-        person.user_id,
-        room_key(request.room_id),
-        "chat.history",
-        ReadHistory(before=request.before, limit=request.limit),
-        HistoryPage,
-        connection=connection.id,
-    )
-    return Answer({"messages": list(page.messages), "nextBefore": page.next_before})
+def history(services: Services, connection: Connection, person: Person, request: HistoryRequest) -> Question:
+    body = ReadHistory(before=request.before, limit=request.limit)
+    return Question(room_key(request.room_id), "chat.history", body, HistoryPage, _history_body)
+
+
+def _history_body(page: HistoryPage) -> dict[str, Any]:
+    return {"messages": list(page.messages), "nextBefore": page.next_before}
 
 
 HANDLERS: Final[dict[str, Handler]] = {
     "chat:join_room": join_room,
     "chat:leave_room": leave_room,
+}
+
+QUESTIONERS: Final[dict[str, Questioner]] = {
     "chat:send_message": send_message,
     "chat:typing": typing,
     "chat:read": read,

@@ -2,12 +2,13 @@
 
 A handler gets a connection that was admitted, its person, and a payload that was parsed; it returns what to answer or
 raises FlowError. Before its first await it has put its command in line, so a connection's commands keep their order.
+Most events are one command and its answer; the handlers of these, questioners, only say which command.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -58,6 +59,27 @@ class Answer:
 
 Handler = Callable[[Services, Connection, Person, Any], Awaitable[Answer]]
 
+
+class Question(NamedTuple):
+    """What an event comes to when it is one command to an actor and the answer to it: it needs no task."""
+
+    key: Key
+    name: str
+    body: msgspec.Struct
+    reply: type[Any]
+    answer: Callable[[Any], dict[str, Any]]
+    """The body of the answer, from the actor's reply."""
+
+
+Questioner = Callable[[Services, Connection, Person, Any], Question]
+"""A handler that waits for nothing else; raises FlowError as others do."""
+
+
+def nothing(reply: Any) -> dict[str, Any]:
+    """The answer to what is done and no more."""
+    return {}
+
+
 Afterwards = Callable[[], Coroutine[Any, Any, None]]
 
 Admit = Callable[[Services, Connection, Person, ConnectRequest], Awaitable[Afterwards | None]]
@@ -104,4 +126,16 @@ async def refresh(services: Services, connection: Connection, person: Person, re
     return Answer({"expiresAt": person.socket.expires_at_ms})
 
 
-__all__ = ["Admit", "Afterwards", "Answer", "Handler", "Services", "join", "refresh", "topic_key"]
+__all__ = [
+    "Admit",
+    "Afterwards",
+    "Answer",
+    "Handler",
+    "Question",
+    "Questioner",
+    "Services",
+    "join",
+    "nothing",
+    "refresh",
+    "topic_key",
+]

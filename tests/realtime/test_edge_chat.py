@@ -1,5 +1,7 @@
 """A message's whole way: client, edge, link, host, storage and back to another client."""
 
+import asyncio
+
 from cluster.kernel.ids import new_id
 from tests.realtime.harness import CHAT, Flow
 
@@ -45,6 +47,22 @@ async def test_requests_of_one_client_take_effect_in_order(flow: Flow):
     received = [await b.next("chat:new_message") for _ in range(50)]
     assert [message["text"] for message in received] == [str(number) for number in range(50)]
     assert [message["seq"] for message in received] == list(range(1, 51))
+
+
+async def test_requests_with_a_task_and_those_without_one_begin_in_the_order_they_came(flow: Flow):
+    ann = await flow.person()
+    room = await flow.room(ann)
+    a = await flow.client(ann).connect(CHAT)
+    typing = {"roomId": room, "isTyping": True}
+    answers = await asyncio.gather(
+        a.call(CHAT, "chat:typing", typing),
+        a.call(CHAT, "chat:join_room", room),
+        a.call(CHAT, "chat:typing", typing),
+        a.call(CHAT, "chat:leave_room", {"roomId": room}),
+        a.call(CHAT, "chat:typing", typing),
+    )
+    assert [answer["ok"] for answer in answers] == [False, True, True, True, False]
+    assert flow.edges[0].statistics()["requests_under_way"] == 0
 
 
 async def test_a_client_that_comes_back_gets_exactly_what_it_missed(flow: Flow):

@@ -25,6 +25,7 @@ from cluster.link.port import LinkClient, Peer, Request
 from cluster.placement.view import View
 from realtime.limits import EdgeLimits
 from realtime.router import Router
+from tests.support.journal import Journal
 from tests.support.local_link import LocalLink
 
 KEY = chat_key("a" * 24)
@@ -238,3 +239,118 @@ async def test_only_so_many_commands_are_under_way():
     error = await refused(cluster.send())
     assert (error.kind, bool(error.retry_after_ms)) == (OVERLOADED, True)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Asked:
+    """What `ask` was answered, in order; `wait` for so many."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.answers = Journal()
+
+    def ask(self, name: str = "chat.join", connection: str = "c") -> None:
+        def answered(answer: Done | FlowError) -> None:
+            kind = answer.kind if isinstance(answer, FlowError) else answer
+            self.answers.add((name, kind))
+
+        self.cluster.router.ask("u", KEY, name, Typing(is_typing=True), Done, answered, connection=connection)
+
+    async def wait(self, count: int) -> list[Any]:
+        await self.answers.until(lambda entries: len(entries) >= count)
+        return [kind for _, kind in self.answers.entries]
+
+    @property
+    def left_behind(self) -> float:
+        statistics = self.cluster.router.statistics()
+        return statistics["command_lanes"] + statistics["commands_under_way"] + statistics["commands_waiting_for_link"]
+
+
+async def test_what_is_asked_without_a_task_is_answered_and_refused_alike():
+    asked = Asked(Cluster(ScriptedHost()))
+    asked.ask()
+    assert asked.answers.entries == []
+    assert await asked.wait(1) == [Done()]
+    for answer, kind in ((FlowError(FORBIDDEN), FORBIDDEN), (FlowError(UNAVAILABLE), UNAVAILABLE)):
+        asked = Asked(Cluster(ScriptedHost(lambda _, answer=answer: answer)))
+        asked.ask()
+        assert await asked.wait(1) == [kind]
+        assert not asked.left_behind
+    asked = Asked(Cluster(ScriptedHost(lambda _: Unread(unread=1))))
+    asked.cluster.router.ask("u", KEY, "chat.send", Done(), SentMessage, asked.answers.add)
+    await asked.answers.until(len)
+    assert asked.answers.entries[0].kind is INTERNAL
+    assert not asked.left_behind
+
+
+async def test_what_is_asked_without_a_task_is_told_of_its_deadline():
+    asked = Asked(Cluster(ScriptedHost(lambda _: None), command_timeout_s=0.05))
+    asked.ask()
+    assert await asked.wait(1) == [DEADLINE_EXCEEDED]
+    asked.cluster.owner = None
+    asked.ask()
+    assert await asked.wait(2) == [DEADLINE_EXCEEDED, UNAVAILABLE]
+    assert not asked.left_behind
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+async def test_what_is_asked_without_a_task_follows_its_key(tries: int):
+    moved = iter([True] * tries)
+    host = ScriptedHost(lambda _: FlowError(MOVED) if next(moved, False) else Done())
+    asked = Asked(Cluster(host))
+    asked.cluster.on_refresh = asked.cluster.router.changed
+    asked.ask()
+    assert await asked.wait(1) == [Done() if tries < 3 else UNAVAILABLE]
+    assert not asked.left_behind
+
+
+@pytest.mark.parametrize("name", ["chat.join", "chat.typing"])
+async def test_what_is_asked_without_a_task_is_sent_once_more_when_its_link_breaks(name: str):
+    host = ScriptedHost(lambda _: None)
+    asked = Asked(Cluster(host))
+    asked.ask(name)
+    await host.came.wait()
+    host.answer = lambda _: Done()
+    asked.cluster.links[0].cut()
+    asked.cluster.links[0].connect()
+    asked.cluster.router.changed()
+    once = name == "chat.typing"  # which would be seen twice
+    assert await asked.wait(1) == [UNAVAILABLE if once else Done()]
+    assert len(host.seen) == (1 if once else 2)
+    assert not asked.left_behind
+
+
+async def test_who_asks_and_who_commands_stand_in_one_line():
+    moved = iter([True, True])
+    old = ScriptedHost(lambda _: FlowError(MOVED) if next(moved, False) else Done())
+    new = ScriptedHost()
+    asked = Asked(Cluster(old, new))
+    cluster = asked.cluster
+    asked.ask("chat.0")
+    task = asyncio.ensure_future(cluster.send(name="chat.1"))
+    await old.came.wait()
+    cluster.move_to(1)
+    asked.ask("chat.2")
+    later = asyncio.ensure_future(cluster.send(name="chat.3"))
+    await asyncio.sleep(0)
+    asked.ask("chat.4")
+    assert await asyncio.gather(task, later) == [Done()] * 2
+    assert await asked.wait(3) == [Done()] * 3
+    assert [seen.split(":")[1] for seen in new.seen] == [f"chat.{number}" for number in range(5)]
+    assert not asked.left_behind
+
+
+async def test_a_router_that_stops_answers_what_waits_and_takes_up_nothing():
+    host = ScriptedHost(lambda _: None)
+    asked = Asked(Cluster(host))
+    asked.ask("chat.0")
+    asked.cluster.links[0].pause()
+    asked.cluster.owner = None
+    asked.ask("chat.1", connection="d")
+    await until(lambda: asked.cluster.router.statistics()["commands_waiting_for_link"])
+    await asked.cluster.router.stop()
+    with pytest.raises(FlowError) as caught:
+        asked.ask("chat.2", connection="e")
+    assert caught.value.kind is UNAVAILABLE
+    asked.cluster.links[0].cut()
+    assert asked.answers.entries == [("chat.0", UNAVAILABLE)]
+    assert not asked.left_behind
