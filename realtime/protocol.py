@@ -200,15 +200,13 @@ def parse_value(shape: type[T], value: Any) -> T:
     except _REFUSALS:
         raise _rejection(shape, value) from None
     for item in value.values():
-        if isinstance(item, str) and not _is_text(item):
+        if isinstance(item, str) and not (item.isascii() or _is_text(item)):
             raise _rejection(shape, value)
     return payload
 
 
 def _is_text(value: str) -> bool:
     """False for half of a surrogate pair alone, which JSON can carry and UTF-8 cannot."""
-    if value.isascii():
-        return True
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -4,12 +4,14 @@ A connection is being admitted, open, or over. What is sent to it while it is be
 never sees an event before its CONNECT is answered; events that the client sends meanwhile wait for the application.
 """
 
+from collections.abc import Iterable
 from enum import Enum, auto
+from sys import intern
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from cluster.kernel.errors import SLOW_CONSUMER, ErrorKind
-from realtime.engine.events import OutgoingEvent
+from realtime.engine.events import JSON, OutgoingEvent
 from realtime.engine.packets import Codec, Packet, PacketKind
 from realtime.engine.port import EncodedEvent
 from realtime.engine.session import Peer, Session
@@ -25,17 +27,18 @@ class Phase(Enum):
 
 
 class NamespaceConnection:
-    """Hashable by identity. `phase`, `waiting` and `end_reason` belong to the socket's Socket.IO side."""
+    """Hashable by identity. `phase`, `waiting` and `end_reason` belong to the socket's Socket.IO side; `session` and
+    `codec` never change."""
 
     __slots__ = (
-        "_codec",
         "_held",
-        "_session",
+        "codec",
         "end_reason",
         "id",
         "namespace",
         "phase",
         "pid",
+        "session",
         "socket_id",
         "state",
         "waiting",
@@ -44,35 +47,30 @@ class NamespaceConnection:
     def __init__(self, session: Session, codec: Codec, connection_id: str, namespace: str) -> None:
         self.id = connection_id
         self.socket_id = session.id
-        self.namespace = namespace
+        self.namespace = intern(namespace)  # every event that is sent here is held to it
         self.pid: str | None = None
         self.state: Any = None
         self.phase = Phase.ADMITTING
         self.waiting: list[Packet] = []
         self.end_reason = ""
-        self._session = session
-        self._codec = codec
+        self.session = session
+        self.codec = codec
         self._held: list[Wire] = []
 
     @property
     def is_open(self) -> bool:
-        return self.phase is not Phase.OVER and self._session.is_open
+        return self.phase is not Phase.OVER and self.session.is_open
 
     def emit(self, name: str, *args: Any) -> None:
         self.send_packet(Packet(PacketKind.EVENT, self.namespace, [name, *args]))
 
     @property
     def keeps_offsets(self) -> bool:
-        return self._session.peer.keeps_offsets
+        return self.session.peer.keeps_offsets
 
     def send(self, event: EncodedEvent) -> None:
         assert isinstance(event, OutgoingEvent), "an event of another engine"
-        assert event.packet.namespace == self.namespace, f"an event for {event.namespace} sent to {self.namespace}"
-        wire = event.wire(self._codec)
-        if self.phase is Phase.OPEN and self._session.is_open:
-            self._session.transport.share(wire)  # what every delivery does, without two calls on the way
-        else:
-            self.send_wire(wire)
+        share_with((self,), event)
 
     def unsend(self) -> None:
         if self.phase is Phase.ADMITTING:
@@ -80,32 +78,49 @@ class NamespaceConnection:
 
     @property
     def unsent_bytes(self) -> int:
-        return self._session.transport.unsent_bytes()
+        return self.session.transport.unsent_bytes()
 
     def close(self, kind: ErrorKind) -> None:
-        self._session.close(kind)
+        self.session.close(kind)
 
     def send_packet(self, packet: Packet) -> None:
-        if self.is_open:
-            self.send_wire(self._codec.encode(packet))
+        if self.phase is not Phase.OVER and self.session.is_open:
+            self.send_wire(self.codec.encode(packet))
 
     def send_wire(self, wire: Wire) -> None:
         if self.phase is Phase.OPEN:
-            self._session.send(wire)
+            if self.session.is_open:
+                self.session.transport.push(wire)
         elif self.phase is Phase.ADMITTING:
             self._held.append(wire)
             if len(self._held) > _MAX_HELD:
-                self._session.close(SLOW_CONSUMER)
+                self.session.close(SLOW_CONSUMER)
 
     def open(self) -> None:
         """Answer the client's CONNECT, then send what was held."""
         self.phase = Phase.OPEN
         told = {"sid": self.id} if self.pid is None else {"sid": self.id, "pid": self.pid}
         self.pid = None  # told once, and not worth keeping
-        self._session.send(self._codec.encode(Packet(PacketKind.CONNECT, self.namespace, told)))
+        self.session.send(self.codec.encode(Packet(PacketKind.CONNECT, self.namespace, told)))
         held, self._held = self._held, []
         for wire in held:
-            self._session.send(wire)
+            self.session.send(wire)
+
+
+def share_with(connections: "Iterable[NamespaceConnection]", event: OutgoingEvent) -> None:
+    """Send one event to many of its namespace.
+
+    One loop and no call on the way to a transport: each message comes here once, and goes round once for every socket.
+    """
+    opened, namespace, json, in_json = Phase.OPEN, event.packet.namespace, JSON, event.wire(JSON)
+    for connection in connections:
+        assert connection.namespace == namespace, f"an event for {namespace} sent to {connection.namespace}"
+        wire = in_json if connection.codec is json else event.wire(connection.codec)
+        session = connection.session
+        if connection.phase is opened and session.is_open:
+            session.transport.share(wire)
+        else:
+            connection.send_wire(wire)
 
 
 class Acknowledgement:

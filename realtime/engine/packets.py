@@ -71,23 +71,12 @@ class JsonCodec:
     name = "json"
 
     def encode(self, packet: Packet) -> Wire:
-        attachments: list[bytes] = []
-
-        def detach(value: object) -> dict[str, object]:
-            if not isinstance(value, bytes | bytearray | memoryview):
-                raise TypeError(f"{type(value).__name__} has no form in JSON")
-            attachments.append(bytes(value))
-            return {"_placeholder": True, "num": len(attachments) - 1}
-
-        data = b"" if packet.data is None else orjson.dumps(packet.data, detach, _OPTIONS)
-        namespace = "" if packet.namespace == "/" else packet.namespace + ","
-        number = "" if packet.id is None else str(packet.id)
-        if attachments:
-            kind = PacketKind.BINARY_EVENT if packet.kind is PacketKind.EVENT else PacketKind.BINARY_ACK
-            head = f"4{int(kind)}{len(attachments)}-{namespace}{number}"
-        else:
-            head = f"4{int(packet.kind)}{namespace}{number}"
-        return Wire(head.encode() + data, tuple(attachments))
+        kind, namespace, content, number, _ = packet
+        try:
+            data = b"" if content is None else orjson.dumps(content, None, _OPTIONS)
+        except TypeError:
+            return _encode_with_attachments(packet)
+        return Wire((_HEADS[kind] + _place(namespace, number)).encode() + data)
 
     def decode(self, message: str | bytes) -> Packet:
         if isinstance(message, bytes):
@@ -112,7 +101,30 @@ class JsonCodec:
         return packet._replace(attachments=attachments) if attachments else packet
 
 
+def _place(namespace: str, number: int | None) -> str:
+    """What stands between a packet's kind and its data."""
+    place = "" if namespace == "/" else namespace + ","
+    return place if number is None else place + str(number)
+
+
+def _encode_with_attachments(packet: Packet) -> Wire:
+    """Raises TypeError for data that has no form in JSON, attachments aside."""
+    attachments: list[bytes] = []
+
+    def detach(value: object) -> dict[str, object]:
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise TypeError(f"{type(value).__name__} has no form in JSON")
+        attachments.append(bytes(value))
+        return {"_placeholder": True, "num": len(attachments) - 1}
+
+    data = orjson.dumps(packet.data, detach, _OPTIONS)
+    kind = PacketKind.BINARY_EVENT if packet.kind is PacketKind.EVENT else PacketKind.BINARY_ACK
+    head = f"{_HEADS[kind]}{len(attachments)}-{_place(packet.namespace, packet.id)}"
+    return Wire(head.encode() + data, tuple(attachments))
+
+
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_HEADS: Final = tuple(f"4{int(kind)}" for kind in PacketKind)
 _KINDS: Final = {str(int(kind)): kind for kind in PacketKind}
 
 

@@ -7,14 +7,14 @@ It owns every socket, their timers and their admissions; `close` ends them all, 
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import SERVER_SHUTDOWN, ErrorKind
 from realtime.engine.client import SocketIoClient
-from realtime.engine.connection import NamespaceConnection
+from realtime.engine.connection import NamespaceConnection, share_with
 from realtime.engine.endpoint import Door, Endpoint, ForeignSession, OpenHandler
 from realtime.engine.events import JSON, MSGPACK, OutgoingEvent
 from realtime.engine.front import Front, FrontSite
@@ -87,8 +87,8 @@ class SocketEngine:
         return OutgoingEvent(namespace, name, args)
 
     def broadcast(self, connections: Iterable[Connection], event: EncodedEvent) -> None:
-        for connection in connections:
-            connection.send(event)
+        assert isinstance(event, OutgoingEvent), "an event of another engine"
+        share_with(cast("Iterable[NamespaceConnection]", connections), event)
 
     @property
     def load(self) -> float:

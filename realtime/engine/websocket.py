@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
-from realtime.engine.frame_reader import TOO_BIG, Close, FrameError, FrameReader, Message, Ping, Silence
+from realtime.engine.frame_reader import TOO_BIG, Close, FrameError, FrameReader, Message, Ping
 from realtime.engine.runtime import Runtime
 from realtime.engine.transport import TransportListener
 from realtime.engine.wire import PONG, Wire, close_frame, frame
@@ -158,13 +158,14 @@ class WebSocketTransport(asyncio.Protocol):
             self._consume(messages)
 
     def _receive(self, message: Message) -> None:
-        if isinstance(message, Close):
+        if isinstance(message, str | bytes):
+            if self.listener is not None:
+                self.listener.receive(message)
+        elif isinstance(message, Close):
             self.close(_NORMAL if message.code == _NO_CODE else message.code, "", by_client=True)
             self._lost("transport_close")
         elif isinstance(message, Ping):
             self._enqueue(frame(PONG, message.payload))
-        elif not isinstance(message, Silence) and self.listener is not None:
-            self.listener.receive(message)
 
     def eof_received(self) -> bool:
         return False

@@ -2,7 +2,7 @@
 
 A `Wire` is one Engine.IO message or packet: an optional text part and the binary parts that follow it. Its websocket
 form is finished frames, headers included and unmasked, so the same bytes object is written to every transport; its
-polling form is packets joined by the record separator, binary parts in base64. Both are made on first use and kept.
+polling form is packets joined by the record separator, binary parts in base64, made on first use and kept.
 """
 
 import base64
@@ -39,13 +39,15 @@ def close_frame(code: int, reason: str = "") -> bytes:
 class Wire:
     """One message, immutable. `text` includes the Engine.IO packet type; binary parts are messages by themselves."""
 
-    __slots__ = ("_binary", "_frame", "_payload", "_text")
+    __slots__ = ("_binary", "_payload", "_text", "frame")
 
     def __init__(self, text: bytes | None, binary: tuple[bytes, ...] = ()) -> None:
         self._text = text
         self._binary = binary
-        self._frame: bytes | None = None
         self._payload: bytes | None = None
+        head = b"" if text is None else frame(TEXT, text)
+        self.frame = head + b"".join([frame(BINARY, part) for part in binary]) if binary else head
+        """The websocket frames, in one piece so that no other frame can come between them."""
 
     @property
     def packets(self) -> int:
@@ -57,16 +59,6 @@ class Wire:
         """The one part of a message that has only one."""
         assert self.packets == 1
         return self._binary[0] if self._text is None else self._text
-
-    @property
-    def frame(self) -> bytes:
-        """The websocket frames, in one piece so that no other frame can come between them."""
-        made = self._frame
-        if made is None:
-            head = b"" if self._text is None else frame(TEXT, self._text)
-            made = head + b"".join(frame(BINARY, part) for part in self._binary) if self._binary else head
-            self._frame = made
-        return made
 
     @property
     def payload(self) -> bytes:
