@@ -116,7 +116,11 @@ class HostLinks:
 
     def link_for(self, key: Key) -> LinkClient:
         """The link to the key's owner, connected or not. Raises FlowError UNAVAILABLE when no host is live."""
-        return self.link_to(self.host_for(key))
+        member = self._view.host_for(key)
+        entry = None if member is None else self._entries.get(member.name)
+        if entry is None:
+            raise FlowError(UNAVAILABLE)
+        return entry.link
 
     def link_to(self, host: str) -> LinkClient:
         """The link to a host by its name. Raises FlowError UNAVAILABLE when the view has no such host."""

@@ -89,7 +89,8 @@ class View(msgspec.Struct, frozen=True, dict=True):
 
     def host_for(self, key: Key) -> Member | None:
         """The live host that owns a key, None when no host is live."""
-        return self.host_of(shard_of(key))
+        owners = self._owners
+        return owners[shard_of(key)] if owners else None
 
     def shards_of(self, name: str) -> tuple[int, ...]:
         """The shards a host owns, in order; empty for anyone who is not a live host."""
