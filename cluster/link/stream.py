@@ -7,6 +7,7 @@ never decides what a frame means.
 """
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final, cast
@@ -31,9 +32,11 @@ class FrameStream(asyncio.Protocol, ABC):
     """Until `_authenticated` is called, frames are held to the handshake's size."""
 
     def __init__(self, max_frame_bytes: int, clock: Clock, *, frames_a_turn: int | None = None) -> None:
-        """`frames_a_turn`: after so many received at once the loop turns, and meanwhile no more are read."""
+        """`frames_a_turn`: after so many received at once the loop turns, and meanwhile no more are read. A frame may
+        count as several (`_weigh`)."""
         self._max_frame_bytes = max_frame_bytes
-        self._frames_a_turn = frames_a_turn
+        self._frames_a_turn = math.inf if frames_a_turn is None else frames_a_turn
+        self._taken = 0
         self._clock = clock
         self._reader = FrameReader(min(MAX_HANDSHAKE_FRAME_BYTES, max_frame_bytes))
         self._transport: asyncio.Transport | None = None
@@ -132,12 +135,14 @@ class FrameStream(asyncio.Protocol, ABC):
         self._take(self._reader.feed(data))
 
     def _take(self, payloads: Iterator[bytes]) -> None:
+        self._taken = 0
         try:
-            for taken, payload in enumerate(payloads, start=1):
+            for payload in payloads:
                 if self._reason is not None:
                     return
+                self._taken += 1
                 self._received(payload)
-                if taken == self._frames_a_turn and self._transport is not None:
+                if self._taken >= self._frames_a_turn and self._transport is not None:
                     self._transport.pause_reading()
                     self._loop.call_soon(self._go_on, payloads)
                     break
@@ -146,6 +151,10 @@ class FrameStream(asyncio.Protocol, ABC):
             self.abort(str(error))
         # What was answered at once leaves at once.
         self._flush()
+
+    def _weigh(self, frames: int) -> None:
+        """The frame that is being received counts as so many more."""
+        self._taken += frames
 
     def _go_on(self, payloads: Iterator[bytes]) -> None:
         if self._transport is not None and self._reason is None:

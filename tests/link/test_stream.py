@@ -119,6 +119,25 @@ async def test_no_more_than_so_many_frames_are_received_in_one_turn_and_none_is_
     await stream.wait_gone()
 
 
+async def test_a_frame_that_weighs_more_counts_as_several() -> None:
+    class Heavy(Plain):
+        def _received(self, payload: bytes) -> None:
+            super()._received(payload)
+            self._weigh(2)
+
+    stream = Heavy(1 << 20, SystemClock(), frames_a_turn=6)
+    stream.connection_made(wire := Wire(stream))
+    stream.data_received(b"".join((1).to_bytes(4, "big") + bytes((number,)) for number in range(1, 6)))
+    received = []
+    while not wire.is_read:
+        received.append(stream.received)
+        await asyncio.sleep(0)
+    assert received == [2, 4]
+    assert stream.received == 5
+    stream.abort("for the test")
+    await stream.wait_gone()
+
+
 async def test_a_stream_that_is_lost_between_two_turns_receives_nothing_more() -> None:
     stream = Plain(1 << 20, SystemClock(), frames_a_turn=2)
     stream.connection_made(Wire(stream))
