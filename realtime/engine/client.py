@@ -11,8 +11,8 @@ from typing import Final
 
 from cluster.kernel.errors import PROTOCOL_ERROR, STALE
 from realtime.engine.admission import Admission
-from realtime.engine.connection import Acknowledgement, ConnectHandshake, NamespaceConnection, Phase
-from realtime.engine.packets import Codec, Packet, PacketKind, ProtocolViolation, attach
+from realtime.engine.connection import OPEN, Acknowledgement, ConnectHandshake, NamespaceConnection, Phase
+from realtime.engine.packets import EVENT, Codec, Packet, PacketKind, ProtocolViolation, attach
 from realtime.engine.port import EngineApplication
 from realtime.engine.runtime import Runtime
 from realtime.engine.session import Session
@@ -65,14 +65,14 @@ class SocketIoClient:
 
     def _dispatch(self, packet: Packet) -> None:
         connection = self._connections.get(packet.namespace)
-        if packet.kind is PacketKind.CONNECT:
+        if packet.kind is EVENT and connection is not None:
+            self._receive_event(connection, packet)
+        elif packet.kind is PacketKind.CONNECT:
             if connection is not None:
                 raise ProtocolViolation("already connected to this namespace")
             self._connect(packet)
         elif connection is None:
             raise ProtocolViolation("not connected to this namespace")
-        elif packet.kind is PacketKind.EVENT:
-            self._receive_event(connection, packet)
         elif packet.kind is PacketKind.DISCONNECT:
             del self._connections[packet.namespace]
             self._watch_idle()
@@ -80,7 +80,7 @@ class SocketIoClient:
                 self._runtime.loop.call_soon(self._disconnected, connection, _CLIENT_LEFT)
 
     def _receive_event(self, connection: NamespaceConnection, packet: Packet) -> None:
-        if connection.phase is Phase.OPEN:
+        if connection.phase is OPEN:
             self._deliver(connection, packet)
             return
         connection.waiting.append(packet)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from cluster.kernel.errors import SLOW_CONSUMER, ErrorKind
 from realtime.engine.events import JSON, OutgoingEvent
-from realtime.engine.packets import Codec, Packet, PacketKind
+from realtime.engine.packets import ACK, EVENT, Codec, Packet, PacketKind
 from realtime.engine.port import EncodedEvent
 from realtime.engine.session import Peer, Session
 from realtime.engine.wire import Wire
@@ -24,6 +24,11 @@ class Phase(Enum):
     ADMITTING = auto()
     OPEN = auto()
     OVER = auto()
+
+
+OPEN: Final = Phase.OPEN
+_OVER: Final = Phase.OVER
+"""As in `packets`."""
 
 
 class NamespaceConnection:
@@ -59,10 +64,10 @@ class NamespaceConnection:
 
     @property
     def is_open(self) -> bool:
-        return self.phase is not Phase.OVER and self.session.is_open
+        return self.phase is not _OVER and self.session.is_open
 
     def emit(self, name: str, *args: Any) -> None:
-        self.send_packet(Packet(PacketKind.EVENT, self.namespace, [name, *args]))
+        self.send_packet(Packet(EVENT, self.namespace, [name, *args]))
 
     @property
     def keeps_offsets(self) -> bool:
@@ -84,11 +89,11 @@ class NamespaceConnection:
         self.session.close(kind)
 
     def send_packet(self, packet: Packet) -> None:
-        if self.phase is not Phase.OVER and self.session.is_open:
+        if self.phase is not _OVER and self.session.is_open:
             self.send_wire(self.codec.encode(packet))
 
     def send_wire(self, wire: Wire) -> None:
-        if self.phase is Phase.OPEN:
+        if self.phase is OPEN:
             if self.session.is_open:
                 self.session.transport.push(wire)
         elif self.phase is Phase.ADMITTING:
@@ -112,7 +117,7 @@ def share_with(connections: "Iterable[NamespaceConnection]", event: OutgoingEven
 
     One loop and no call on the way to a transport: each message comes here once, and goes round once for every socket.
     """
-    opened, namespace, json, in_json = Phase.OPEN, event.packet.namespace, JSON, event.wire(JSON)
+    opened, namespace, json, in_json = OPEN, event.packet.namespace, JSON, event.wire(JSON)
     for connection in connections:
         assert connection.namespace == namespace, f"an event for {namespace} sent to {connection.namespace}"
         wire = in_json if connection.codec is json else event.wire(connection.codec)
@@ -135,7 +140,7 @@ class Acknowledgement:
     def __call__(self, *args: Any) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.send_packet(Packet(PacketKind.ACK, connection.namespace, list(args), self._id))
+            connection.send_packet(Packet(ACK, connection.namespace, list(args), self._id))
 
 
 class ConnectHandshake(NamedTuple):

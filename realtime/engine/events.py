@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from realtime.engine.packets import Codec, JsonCodec, Packet, PacketKind
+from realtime.engine.packets import EVENT, Codec, JsonCodec, Packet
 from realtime.engine.packets_msgpack import MsgpackCodec
 from realtime.engine.wire import Wire
 
@@ -24,7 +24,7 @@ class OutgoingEvent:
 
     def __init__(self, namespace: str, name: str, args: tuple[Any, ...]) -> None:
         """Raises TypeError for arguments that have no form in JSON."""
-        self.packet = Packet(PacketKind.EVENT, namespace, [name, *args])
+        self.packet = Packet(EVENT, namespace, [name, *args])
         self._json: Wire | None = JSON.encode(self.packet)
         self._msgpack: Wire | None = None
         self._open: bytes | None = None
