@@ -1,6 +1,7 @@
 """How each kind of key becomes active: what is checked before it is claimed, and which machine is built from the head.
 
-Called by the loader. The claim is the fence: once it returns, no older owner of the key can commit unnoticed.
+Called by the loader. The claim is the fence: once it returns, no older owner of the key can commit unnoticed. A session
+has no fence and is claimed by nobody (session_loads.py).
 """
 
 from actors.chat_room import ChatRoom
@@ -8,9 +9,7 @@ from actors.effects import Machine
 from actors.event_room import EventRoom
 from actors.limits import RoomLimits
 from actors.ports import HostPorts
-from actors.session_claims import SessionClaims
 from actors.topic import Topic
-from actors.user_session import UserSession
 from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, NOT_A_MEMBER, FlowError
 from cluster.kernel.ids import Key, KeyKind, RoomKind, is_id, parse_room
 
@@ -27,8 +26,8 @@ def check_key(key: Key, user: str) -> None:
         raise FlowError(INVALID_REQUEST, "The key must name an id.", fields=("key",))
 
 
-async def claim(key: Key, ports: HostPorts, sessions: SessionClaims, limits: RoomLimits) -> Machine:
-    """Raises FlowError: the thing does not exist, or UNAVAILABLE."""
+async def claim(key: Key, ports: HostPorts, limits: RoomLimits) -> Machine:
+    """Raises FlowError: the thing does not exist, or UNAVAILABLE. ValueError for a session, which is not claimed."""
     match key.kind:
         case KeyKind.CHAT:
             room = parse_room(key.id)
@@ -40,6 +39,6 @@ async def claim(key: Key, ports: HostPorts, sessions: SessionClaims, limits: Roo
         case KeyKind.EVENT:
             return EventRoom(await ports.rsvps.claim(key.id), limits)
         case KeyKind.USER:
-            return UserSession(await sessions.claim(key.id), limits)
+            raise ValueError("sessions are read by the batch")
         case KeyKind.TOPIC:
             return Topic(str(key))

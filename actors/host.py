@@ -41,6 +41,7 @@ from actors.resume import ResumeJob
 from actors.roster import Roster
 from actors.runner import Runner
 from actors.runner import Unwatch as UnwatchKey
+from actors.session_epochs import SessionEpochs
 from actors.topic import Topic
 from actors.user_session import EdgeLost
 from cluster.kernel.clock import Clock
@@ -60,7 +61,8 @@ _COMMANDS: Final = {name: (body, _KINDS[name.partition(".")[0]]) for name, body 
 
 class Host:
     """A `LinkService`. `on_owed` is given the rows of a commit that owe work, and those that are messages are in
-    `journal`; `on_fenced` is called once, when a view shows that this incarnation is no member any more."""
+    `journal`; `on_fenced` is called once, when a view shows that this incarnation is no member any more. `epochs` are
+    the process's, which may be this host's name for the second time."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class Host:
         on_owed: Callable[[Sequence[Row]], None] = lambda _: None,
         journal: Journal | None = None,
         on_fenced: Callable[[], None] = lambda: None,
+        epochs: SessionEpochs | None = None,
     ) -> None:
         self.name = name
         self._limits = limits
@@ -83,13 +86,14 @@ class Host:
         self._moved = 0
         self._requests = 0
         self._ownership = Ownership(name, incarnation, clock)
+        self._epochs = epochs or SessionEpochs()
         self._fan_outs = FanOuts(limits)
         self._roster = Roster(limits, clock, self._fan_outs)
         self._fan_outs.became_unwatched = self._roster.became_idle
         self._runner = Runner(
             clock, limits, self._fan_outs, self._roster.became_idle, self._roster.remove, self.may_speak
         )
-        self._loader = Loader(ports, FactSources(ports, clock), limits, tasks, self.may_speak)
+        self._loader = Loader(ports, FactSources(ports, clock), limits, tasks, self.may_speak, self._next_epoch)
         self._marks = MarkWriter(ports.memberships, limits, tasks, self._runner.release)
         self._recovery = Recovery(self._runner, self._loader, self._roster, self._fan_outs, clock, limits)
 
@@ -169,6 +173,12 @@ class Host:
     def may_speak(self) -> bool:
         """Whether what is in memory may be answered from now: no other process can have been given this one's keys."""
         return self._ownership.is_believed(self._clock.monotonic())
+
+    def _next_epoch(self, shard: int) -> int:
+        """Raises FlowError MOVED when the shard is another's by the newest view, and as `SessionEpochs.next`."""
+        if not self._ownership.owns(shard):
+            raise FlowError(MOVED)
+        return self._epochs.next(self._ownership.view.version, shard)
 
     def owns_shards(self) -> bool:
         """Whether the view gives it keys."""
@@ -323,6 +333,7 @@ class Host:
             self._roster,
             self._runner.inboxes,
             self._loader,
+            self._epochs,
             self._marks,
             self._recovery,
             self._fan_outs,

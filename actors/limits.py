@@ -62,8 +62,11 @@ class HostLimits:
     """Rooms and events that are claimed at once: after a takeover everybody's rooms share the processor with them."""
     concurrent_fetches: int = 64
     """Facts never wait behind claims."""
-    concurrent_session_loads: int = 1_024
-    """Sessions that load besides: they are claimed by the batch, so what waits is not what storage is asked at once."""
+    session_batch: int = 500
+    """Sessions that are read at once, and become active in one turn of the loop."""
+    session_rest_s: float = 0.01
+    """From one batch to the next, unless that is full: most of what a batch costs it costs for one as for fifty. Who
+    comes alone waits for nothing."""
     fetch_ahead: int = 32
     """For how many commands of one inbox facts are fetched at once."""
     load_attempts: int = 4
@@ -94,7 +97,7 @@ class HostLimits:
     def __post_init__(self) -> None:
         if self.rooms.known_answers <= self.fetch_ahead:
             raise ValueError("rooms.known_answers must exceed fetch_ahead")
-        if self.batch_rows > 500:
-            raise ValueError("batch_rows must be at most 500, the largest batch storage takes")
+        if max(self.batch_rows, self.session_batch) > 500:
+            raise ValueError("batch_rows and session_batch must be at most 500, the largest batch storage takes")
         if self.rooms.promotions_a_step + 1 > self.batch_rows:
             raise ValueError("rooms.promotions_a_step must leave a step's rows within one batch")

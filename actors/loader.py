@@ -1,9 +1,9 @@
 """The loader: claims keys that become active, and fetches the facts that machines ask for.
 
-Three lanes, each a queue and a bounded number of tasks: rooms and events that are claimed, few at once; sessions, many,
-for their claims are joined (session_claims.py); facts. The rest of the host never waits for storage. It promises that
-each job ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact
-needs in fact_sources.py.
+Two lanes, each a queue and a bounded number of tasks: rooms and events that are claimed, few at once, and facts.
+Sessions are read by the batch (session_loads.py). The rest of the host never waits for storage. It promises that each
+job ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact needs in
+fact_sources.py.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from actors.fact_sources import FactSources
 from actors.facts import Fact
 from actors.limits import HostLimits
 from actors.ports import HostPorts
-from actors.session_claims import SessionClaims
+from actors.session_loads import SessionLoads
 from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
 from cluster.kernel.ids import KeyKind
 from cluster.kernel.tasks import TaskOwner
@@ -72,7 +72,8 @@ class Lane:
 
 
 class Loader:
-    """`may_claim` says whether this host may still take keys: one that was replaced must not fence its successor."""
+    """`may_claim` says whether this host may still take keys: one that was replaced must not fence its successor.
+    `next_epoch` makes the epoch of a session of the shard it is given."""
 
     def __init__(
         self,
@@ -81,14 +82,14 @@ class Loader:
         limits: HostLimits,
         tasks: TaskOwner,
         may_claim: Callable[[], bool],
+        next_epoch: Callable[[int], int],
     ) -> None:
         self._ports = ports
         self._may_claim = may_claim
-        self._sessions = SessionClaims(ports.notifications, tasks, may_claim)
+        self._sessions = SessionLoads(ports.notifications, limits, tasks, may_claim, next_epoch)
         self._sources = sources
         self._limits = limits
         self._claims = Lane("claim", limits.concurrent_claims, tasks)
-        self._session_loads = Lane("load session", limits.concurrent_session_loads, tasks)
         self._fetches = Lane("fetch", limits.concurrent_fetches, tasks)
         self._outcome: LoadOutcome
         self.activations = 0
@@ -97,11 +98,14 @@ class Loader:
 
     def connect(self, outcome: LoadOutcome) -> None:
         self._outcome = outcome
+        self._sessions.connect(outcome)
 
     def load(self, activation: Activation) -> None:
         """Claim the key and build its machine."""
-        lane = self._session_loads if activation.kind is KeyKind.USER else self._claims
-        lane.add(partial(self._run, activation, partial(self._load, activation)))
+        if activation.kind is KeyKind.USER:
+            self._sessions.load(activation)
+        else:
+            self._claims.add(partial(self._run, activation, partial(self._load, activation)))
 
     def fetch(self, activation: Activation, wanted: Wanted) -> None:
         """Find these facts and put them on their items."""
@@ -150,7 +154,7 @@ class Loader:
     async def _claim_once(self, activation: Activation) -> Machine:
         if not self._may_claim():
             raise FlowError(MOVED)
-        return await claim(activation.key, self._ports, self._sessions, self._limits.rooms)
+        return await claim(activation.key, self._ports, self._limits.rooms)
 
     # --- facts --------------------------------------------------------------------------------------------------------
 
@@ -184,12 +188,12 @@ class Loader:
 
     def statistics(self) -> dict[str, int]:
         return {
-            "loads_queued": len(self._claims) + len(self._session_loads),
-            "loads_running": self._claims.running + self._session_loads.running,
+            "loads_queued": len(self._claims),
+            "loads_running": self._claims.running,
             "fetches_queued": len(self._fetches),
             "fetches_running": self._fetches.running,
-            "activations": self.activations,
-            "load_failures": self.failures,
+            "activations": self.activations + self._sessions.loaded,
+            "load_failures": self.failures + self._sessions.failed,
             "facts_fetched": self.facts,
             **self._sessions.statistics(),
         }

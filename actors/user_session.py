@@ -27,7 +27,7 @@ from actors.messages import (
     Unread,
 )
 from cluster.kernel.errors import FORBIDDEN, INVALID_REQUEST, OVERLOADED, TOO_LARGE, FlowError
-from storage.records import Notification, SessionHead
+from storage.records import Notification
 
 _MAX_PAGE: Final = 100
 
@@ -41,11 +41,11 @@ class UserSession:
 
     __slots__ = ("connections", "epoch", "key", "limits", "revision", "told", "unread", "user_id")
 
-    def __init__(self, head: SessionHead, limits: RoomLimits) -> None:
-        self.user_id = head.user_id
-        self.key = f"user/{head.user_id}"
-        self.epoch = head.epoch
-        self.unread = head.unread
+    def __init__(self, user_id: str, epoch: int, unread: int, limits: RoomLimits) -> None:
+        self.user_id = user_id
+        self.key = f"user/{user_id}"
+        self.epoch = epoch
+        self.unread = unread
         self.limits = limits
         self.revision = 0
         self.connections: set[tuple[str, str]] = set()

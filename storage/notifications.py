@@ -4,18 +4,16 @@ Used by the hosts of user sessions. Ids are derived from causes, so a repeated c
 kept for half a year; pages and counts go through indexes of one person.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, FlowError
-from cluster.kernel.ids import new_id
 from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database
 from storage.dates import to_date
-from storage.records import AppendResult, Notification, SessionHead
+from storage.records import AppendResult, Notification
 
 _KEPT_MS: Final = 183 * 24 * 3_600_000
 
@@ -23,43 +21,22 @@ _KEPT_MS: Final = 183 * 24 * 3_600_000
 class MongoNotifications:
     def __init__(self, database: Database) -> None:
         self._notifications = database.collection("notifications", direct=True)
-        self._users = database.collection("users", direct=True)
 
-    async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
+    async def unread_of(self, user_ids: Sequence[str]) -> dict[str, int]:
         check_batch(user_ids)
         if not user_ids:
             return {}
-        claim, ids = _claim(), list(dict.fromkeys(user_ids))
-        those = {"_id": {"$in": ids}}
-        await self._users.update_many(those, claim)
-        users, unread = await asyncio.gather(
-            self._users.find(those, projection={"session": 1}, limit=len(ids)), self._unread_of(ids)
+        ids = list(dict.fromkeys(user_ids))
+        unread: Sequence[dict[str, Any]] = (
+            {"$match": {"user_id": {"$in": ids}, "read": False}},
+            {"$group": {"_id": "$user_id", "unread": {"$sum": 1}}},
         )
-        heads: dict[str, SessionHead] = {}
-        for user in users:
-            user_id, session = user["_id"], user["session"]
-            if session["claim"] == claim["$set"]["session.claim"]:
-                heads[user_id] = SessionHead(user_id=user_id, epoch=session["epoch"], unread=unread.get(user_id, 0))
-            elif (alone := await self._claim_alone(user_id)) is not None:
-                heads[user_id] = alone
-        return heads
-
-    async def _claim_alone(self, user_id: str) -> SessionHead | None:
-        """Another host claimed it in the same moment. A claim that reads what it wrote cannot be overtaken."""
-        user = await self._users.find_one_and_update({"_id": user_id}, _claim(), projection={"session": 1})
-        if user is None:
-            return None
-        return SessionHead(user_id=user_id, epoch=user["session"]["epoch"], unread=await self.unread(user_id))
-
-    async def _unread_of(self, user_ids: Sequence[str]) -> dict[str, int]:
+        there = [{"$match": {"_id": {"$in": ids}}}, {"$project": {"_id": 1}}]
         rows = await self._notifications.aggregate(
-            [
-                {"$match": {"user_id": {"$in": list(user_ids)}, "read": False}},
-                {"$group": {"_id": "$user_id", "unread": {"$sum": 1}}},
-            ],
-            limit=len(user_ids),
+            [*unread, {"$unionWith": {"coll": "users", "pipeline": there}}], limit=2 * len(ids)
         )
-        return {row["_id"]: int(row["unread"]) for row in rows}
+        counts = {row["_id"]: int(row["unread"]) for row in rows if "unread" in row}
+        return {row["_id"]: counts.get(row["_id"], 0) for row in rows if "unread" not in row}
 
     async def append(self, notifications: Sequence[Notification]) -> AppendResult:
         check_batch(notifications)
@@ -98,11 +75,6 @@ class MongoNotifications:
 
     async def unread(self, user_id: str) -> int:
         return await self._notifications.count({"user_id": user_id, "read": False})
-
-
-def _claim() -> dict[str, Any]:
-    """An update that raises an epoch and says whose epoch it is from then on."""
-    return {"$inc": {"session.epoch": 1}, "$set": {"session.claim": new_id()}}
 
 
 def _document(notification: Notification) -> dict[str, Any]:

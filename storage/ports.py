@@ -23,7 +23,6 @@ from storage.records import (
     RoomHead,
     RoomRecord,
     Rsvp,
-    SessionHead,
     User,
 )
 
@@ -135,9 +134,8 @@ class RsvpLedger(Protocol):
 
 
 class Notifications(Protocol):
-    async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
-        """Take these sessions: each epoch goes up, durably, and only then are the unread counted. No other claim is
-        answered with the same epoch. Those who do not exist are left out."""
+    async def unread_of(self, user_ids: Sequence[str]) -> dict[str, int]:
+        """How many each of these people has not read. Those who do not exist are left out."""
 
     async def append(self, notifications: Sequence[Notification]) -> AppendResult:
         """Write in order, durably; one already stored under its `id` is "duplicate"."""

@@ -106,14 +106,6 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     read: bool = False
 
 
-class SessionHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What an owner gets when it claims a user session."""
-
-    user_id: str
-    epoch: int
-    unread: int
-
-
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """An account. `password_hash` never leaves the login path."""
 

@@ -20,6 +20,7 @@ from actors.outbox.relay import OutboxRelay
 from actors.outbox.sessions import LinkedSessions
 from actors.ports import HostPorts
 from actors.push.worker import PushWorker
+from actors.session_epochs import SessionEpochs
 from cluster.kernel.clock import SystemClock
 from cluster.kernel.collector import QuietCollector
 from cluster.kernel.errors import FlowError
@@ -58,16 +59,23 @@ class _LinksOfAHost:
 
 
 class HostParts:
-    """The parts of the host `name`. `storage` is the process's own and stays open. `on_fenced` is called when another
-    process has the name."""
+    """The parts of the host `name`. `storage` and `epochs` are the process's own and outlive them. `on_fenced` is
+    called when another process has the name."""
 
     def __init__(
-        self, plan: ProcessPlan, name: str, incarnation: str, storage: Storage, on_fenced: Callable[[], None]
+        self,
+        plan: ProcessPlan,
+        name: str,
+        incarnation: str,
+        storage: Storage,
+        on_fenced: Callable[[], None],
+        epochs: SessionEpochs,
     ) -> None:
         self._plan = plan
         self._name = name
         self._storage = storage
         self._on_fenced = on_fenced
+        self._epochs = epochs
         self._is_leaving = False
         self._host: Host | None = None
         self._watcher: ViewWatcher | None = None
@@ -150,6 +158,7 @@ class HostParts:
             on_owed=lambda _: relay.wake(),
             journal=journal,
             on_fenced=self._fenced,
+            epochs=self._epochs,
         )
 
     def _fenced(self) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from actors.host import Host
 from actors.limits import HostLimits
 from actors.messages import (
     Attached,
@@ -17,8 +18,11 @@ from actors.messages import (
     ReadNotification,
     Unread,
 )
-from cluster.kernel.errors import NOT_FOUND, USER_NOT_FOUND, FlowError
+from actors.session_epochs import SessionEpochs, epoch_of
+from cluster.kernel.errors import MOVED, NOT_FOUND, USER_NOT_FOUND, FlowError
 from cluster.kernel.ids import new_id
+from cluster.kernel.tasks import TaskOwner
+from cluster.placement.view import Member, View
 from storage.records import Notification
 from tests.actors.world import ALICE, BOB, CAROL, Edge, HeldAppend, World, turns
 
@@ -157,17 +161,98 @@ async def test_an_edge_that_comes_back_tells_its_sockets_again(world: World, sto
     await edge.until(lambda: edge.seqs(ME) == [resumed.seq + 1, resumed.seq + 2])
 
 
-@pytest.mark.parametrize(("beside", "batches"), [(200, 1), (50, 4)])
-async def test_people_who_come_at_once_are_claimed_together(world: World, beside: int, batches: int) -> None:
+@pytest.mark.parametrize(("size", "batches"), [(200, 1), (50, 4)])
+async def test_people_who_come_at_once_are_read_together(world: World, size: int, batches: int) -> None:
     people = [new_id() for _ in range(200)]
     for user in people:
         await world.storage.notifications.put_user(user)
-    host = world.host(limits=HostLimits(concurrent_session_loads=beside))
+    host = world.host(limits=HostLimits(session_batch=size))
     edge = Edge(host, world.clock)
     attached = await asyncio.gather(*(attach(edge, user, user) for user in people))
-    assert {answer.epoch for answer in attached} == {1}
-    assert host.statistics()["session_claim_batches"] <= batches
-    assert host.statistics()["loads_running"] == 0
+    assert {answer.unread for answer in attached} == {0}
+    assert host.statistics()["session_load_batches"] <= batches
+    assert host.statistics()["session_loads_queued"] == 0
+    assert host.statistics()["activations"] == 200
+
+
+class HeldReading:
+    """Notifications whose `unread_of` waits while it is closed."""
+
+    def __init__(self, notifications: Any) -> None:
+        self._notifications = notifications
+        self.is_open = asyncio.Event()
+        self.entered = asyncio.Event()
+
+    async def unread_of(self, user_ids: Any) -> Any:
+        self.entered.set()
+        await self.is_open.wait()
+        return await self._notifications.unread_of(user_ids)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._notifications, name)
+
+
+async def test_the_epoch_is_of_the_view_in_which_the_session_becomes_active(world: World, storage: Any) -> None:
+    reading = HeldReading(storage.notifications)
+    host = world.host(notifications=reading)
+    asked = asyncio.ensure_future(attach(Edge(host, world.clock)))
+    await reading.entered.wait()
+    view = world.give_all_to(host)
+    reading.is_open.set()
+    assert (await asked).epoch == epoch_of(view.version, 0)
+
+
+async def test_a_session_that_went_elsewhere_while_it_was_read_takes_no_epoch(world: World, storage: Any) -> None:
+    reading = HeldReading(storage.notifications)
+    host = world.host(notifications=reading)
+    asked = asyncio.ensure_future(attach(Edge(host, world.clock)))
+    await reading.entered.wait()
+    world.host("host-1")
+    host.apply_view(View(world.version, (Member("host-1", "host", "host-1-a", "h:1", "node"),)))
+    reading.is_open.set()
+    with pytest.raises(FlowError) as caught:
+        await asked
+    assert caught.value.kind is MOVED
+    await turns()
+    assert host.statistics()["active"] == host.statistics()["session_epochs_of_a_shard"] == 0
+
+
+async def test_an_owner_that_is_one_no_more_is_below_its_successor_however_late_it_reads(
+    world: World, storage: Any
+) -> None:
+    late = Edge(world.host(), world.clock)
+    successor = Edge(world.host("host-1"), world.clock)
+    here = await attach(successor)
+    assert (await attach(late)).epoch < here.epoch
+    back = Edge(world.host("host-2"), world.clock)
+    assert (await attach(back)).epoch > here.epoch
+
+
+async def test_a_session_that_left_memory_comes_back_with_a_higher_epoch(world: World, storage: Any) -> None:
+    host = world.host()
+    edge = Edge(host, world.clock)
+    first = await attach(edge)
+    await edge.ask(ME, "session.detach", ALICE, connection="c1")
+    edge.unwatch(ME)
+    await turns()
+    world.clock.advance(1_000.0)
+    host.sweep()
+    assert host.statistics()["active"] == 0
+    assert (await attach(edge)).epoch == first.epoch + 1
+
+
+async def test_a_process_that_takes_its_name_twice_makes_no_epoch_twice(world: World, storage: Any) -> None:
+    """Its first start failed after the view had it, and it could not say so."""
+    epochs = SessionEpochs()
+    first, second = (
+        Host("h", "h-a", world.ports(), HostLimits(), world.clock, TaskOwner("h"), epochs=epochs) for _ in "12"
+    )
+    world.hosts += [first, second]
+    seen = []
+    for host in (first, second):
+        host.apply_view(View(1, (Member("h", "host", "h-a", "h:1", "node"),)))
+        seen.append((await attach(Edge(host, world.clock))).epoch)
+    assert seen == [epoch_of(1, 0), epoch_of(1, 1)]
 
 
 async def test_a_session_with_a_socket_stays_in_memory(world: World, storage: Any) -> None:

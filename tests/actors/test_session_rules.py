@@ -20,7 +20,7 @@ from actors.messages import (
 )
 from actors.user_session import EdgeLost, UserSession
 from cluster.kernel.errors import FORBIDDEN, INVALID_REQUEST, OVERLOADED, TOO_LARGE, FlowError
-from storage.records import Notification, SessionHead
+from storage.records import Notification
 from tests.actors.rules import decide
 
 ME = "a" * 24
@@ -39,9 +39,9 @@ class Box:
     def unread(self) -> int:
         return len(self.rows) - len(self.read)
 
-    def claim(self) -> SessionHead:
+    def load(self) -> UserSession:
         self.epoch += 1
-        return SessionHead(user_id=ME, epoch=self.epoch, unread=self.unread)
+        return UserSession(ME, self.epoch, self.unread, LIMITS)
 
     def find(self, fact: Fact) -> Any:
         match fact:
@@ -58,7 +58,7 @@ class SessionRules(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.box = Box()
-        self.session = UserSession(self.box.claim(), LIMITS)
+        self.session = self.box.load()
         self.live: set[tuple[str, str]] = set()
         self.lives: dict[str, bool] = {}
         self.seen_seq, self.seen_unread = 0, 0
@@ -101,7 +101,7 @@ class SessionRules(RuleBasedStateMachine):
         body = Notify(id=f"n{number}", type="t", title="T", body="B", data={})
         effects = self.ask(body) if body.id not in self.box.rows or body.id in self.session.told else None
         if effects is None:
-            # Storage would refuse the row; the key is then claimed again and the command decided as a duplicate.
+            # Storage would refuse the row; the key is then read again and the command decided as a duplicate.
             self.reload()
             effects = self.ask(body, duplicate=True)
             assert effects.reply.live is False
@@ -133,7 +133,7 @@ class SessionRules(RuleBasedStateMachine):
     @rule()
     def reload(self) -> None:
         before = self.session
-        self.session = UserSession(self.box.claim(), LIMITS)
+        self.session = self.box.load()
         self.session.inherit(before)
         resumed = self.ask(Position(key=self.session.key, epoch=before.epoch, seq=before.seq)).reply
         assert resumed.reset
@@ -169,5 +169,5 @@ TestSessionRules = SessionRules.TestCase
 def test_what_is_not_ones_own_or_out_of_bounds_is_refused(body: Any, user: str, kind: Any) -> None:
     box = Box()
     with pytest.raises(FlowError) as caught:
-        decide(UserSession(box.claim(), LIMITS), Envelope(body, user, "c", "e"), box.find)
+        decide(box.load(), Envelope(body, user, "c", "e"), box.find)
     assert caught.value.kind is kind

@@ -1,13 +1,12 @@
 """What every Notifications must do. A test module subclasses it; its fixtures are `notifications` and `put_user`."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, FlowError
 from storage.ports import Notifications
-from storage.records import AppendResult, Notification, SessionHead
+from storage.records import AppendResult, Notification
 
 PutUser = Callable[[str], Awaitable[None]]
 
@@ -19,50 +18,39 @@ def notification(id_: str, *, user: str = "anna", at: int = 1) -> Notification:
 
 
 class NotificationsContract:
-    async def test_a_claim_raises_the_epoch_and_counts_the_unread(
+    async def test_what_a_person_has_not_read_is_counted_again_each_time(
         self, notifications: Notifications, put_user: PutUser
     ) -> None:
         await put_user("anna")
-        first = await notifications.claim(["anna"])
-        assert first == {"anna": SessionHead(user_id="anna", epoch=1, unread=0)}
+        assert await notifications.unread_of(["anna"]) == {"anna": 0}
         await notifications.append([notification("n1"), notification("n2"), notification("n3", user="ben")])
+        assert await notifications.unread_of(["anna"]) == {"anna": 2}
         assert await notifications.mark_read("anna", "n1")
-        (second,) = (await notifications.claim(["anna"])).values()
-        assert (second.epoch, second.unread) == (2, 1)
+        assert await notifications.unread_of(["anna"]) == {"anna": 1} == {"anna": await notifications.unread("anna")}
 
-    async def test_many_are_claimed_at_once_and_each_counts_for_itself(
+    async def test_many_are_counted_at_once_and_each_for_itself(
         self, notifications: Notifications, put_user: PutUser
     ) -> None:
         for user in ("anna", "ben", "carl"):
             await put_user(user)
-        assert await notifications.claim([]) == {}
-        await notifications.claim(["ben"])
+        assert await notifications.unread_of([]) == {}
         await notifications.append([notification("n1"), notification("n2", user="carl"), notification("n3")])
-        heads = await notifications.claim(["anna", "nobody", "ben", "anna", "carl"])
-        assert {user: (head.user_id, head.epoch, head.unread) for user, head in heads.items()} == {
-            "anna": ("anna", 1, 2),
-            "ben": ("ben", 2, 0),
-            "carl": ("carl", 1, 1),
-        }
+        unread = await notifications.unread_of(["anna", "nobody", "ben", "anna", "carl"])
+        assert unread == {"anna": 2, "ben": 0, "carl": 1}
+
+    async def test_as_many_as_a_batch_holds_and_no_more(self, notifications: Notifications, put_user: PutUser) -> None:
+        people = [f"user{number}" for number in range(501)]
+        for user in people[:500]:
+            await put_user(user)
+        await notifications.append([notification(f"n{user}", user=user) for user in people[:500]])
+        assert await notifications.unread_of(people[:500]) == dict.fromkeys(people[:500], 1)
         with pytest.raises(FlowError) as caught:
-            await notifications.claim([f"user{number}" for number in range(501)])
+            await notifications.unread_of(people)
         assert caught.value.kind is INVALID_REQUEST
 
-    async def test_claims_of_the_same_people_at_the_same_time_never_share_an_epoch(
-        self, notifications: Notifications, put_user: PutUser
-    ) -> None:
-        people = [f"user{number}" for number in range(20)]
-        for user in people:
-            await put_user(user)
-        claimed = await asyncio.gather(*(notifications.claim(people) for _ in range(8)))
-        after = await notifications.claim(people)
-        for user in people:
-            epochs = {heads[user].epoch for heads in claimed}
-            assert len(epochs) == 8
-            assert after[user].epoch > max(epochs)
-
-    async def test_who_does_not_exist_is_not_claimed(self, notifications: Notifications) -> None:
-        assert await notifications.claim(["nobody"]) == {}
+    async def test_who_does_not_exist_is_left_out_whatever_is_kept_for_them(self, notifications: Notifications) -> None:
+        await notifications.append([notification("n1", user="nobody")])
+        assert await notifications.unread_of(["nobody"]) == {}
 
     async def test_the_same_id_is_a_duplicate(self, notifications: Notifications) -> None:
         assert await notifications.append([]) == AppendResult(0)

@@ -8,31 +8,27 @@ import msgspec
 
 from cluster.kernel.errors import INVALID_REQUEST, NOT_FOUND, FlowError
 from storage.bounds import check_batch, page_limit
-from storage.records import AppendResult, Notification, OutboxRow, SessionHead
+from storage.records import AppendResult, Notification, OutboxRow
 from tests.support.memory_faults import Faults
 
 
 class MemoryNotifications:
-    """People are put in with `put_user`; `faults` applies to `append` and `claim`."""
+    """People are put in with `put_user`; `faults` applies to `append` and `unread_of`."""
 
     def __init__(self) -> None:
         self.faults = Faults()
-        self._epochs: dict[str, int] = {}
+        self._people: set[str] = set()
         self._rows: dict[str, Notification] = {}
 
     async def put_user(self, user_id: str) -> None:
-        self._epochs.setdefault(user_id, 0)
+        self._people.add(user_id)
 
-    async def claim(self, user_ids: Sequence[str]) -> dict[str, SessionHead]:
+    async def unread_of(self, user_ids: Sequence[str]) -> dict[str, int]:
         check_batch(user_ids)
         fault = await self.faults.before()
-        heads: dict[str, SessionHead] = {}
-        for user_id in dict.fromkeys(user_ids):
-            if user_id in self._epochs:
-                self._epochs[user_id] += 1
-                heads[user_id] = SessionHead(user_id=user_id, epoch=self._epochs[user_id], unread=self._unread(user_id))
+        unread = {user_id: self._unread(user_id) for user_id in user_ids if user_id in self._people}
         await self.faults.after(fault)
-        return heads
+        return unread
 
     async def append(self, notifications: Sequence[Notification]) -> AppendResult:
         check_batch(notifications)
