@@ -8,7 +8,7 @@ the rest is decided again in order, a bounded number of times, and that other ke
 import logging
 from collections.abc import Sequence
 
-from actors.activation import Activation, Item, Phase
+from actors.activation import ACTIVE, CLOSING, LOADING, Activation, Item, Phase
 from actors.effects import Machine, Row
 from actors.facts import NO_FACTS
 from actors.fanout import FanOuts
@@ -73,7 +73,7 @@ class Recovery:
             item.is_done = False
             item.facts = NO_FACTS
             item.error = None
-        if activation.phase is Phase.CLOSING:
+        if activation.phase is CLOSING:
             for item in items:
                 item.refuse(FlowError(MOVED))
             self._runner.settled(activation)
@@ -83,7 +83,7 @@ class Recovery:
         assert machine is not None
         if undo is None or not machine.roll_back(undo):
             activation.phase = Phase.FAULTED
-        elif activation.phase is Phase.ACTIVE:
+        elif activation.phase is ACTIVE:
             self._runner.pump(activation)
             return
         self._runner.settled(activation)
@@ -91,12 +91,12 @@ class Recovery:
     # --- from the loader ----------------------------------------------------------------------------------------------
 
     def loaded(self, activation: Activation, machine: Machine) -> None:
-        if activation.phase is not Phase.LOADING:
+        if activation.phase is not LOADING:
             self._runner.settled(activation)  # it was told to leave meanwhile
             return
         before = activation.machine
         activation.machine = machine
-        activation.phase = Phase.ACTIVE
+        activation.phase = ACTIVE
         if before is not None:
             self.reloads += 1
             machine.inherit(before)
@@ -123,7 +123,7 @@ class Recovery:
     def fetched(self, activation: Activation) -> None:
         activation.is_fetching = False
         if activation.phase is Phase.FETCHING:
-            activation.phase = Phase.ACTIVE
+            activation.phase = ACTIVE
             self._runner.pump(activation)
         elif not activation.pending:
             self._runner.settled(activation)

@@ -8,7 +8,7 @@ in storage, so letting go is only forgetting.
 from collections.abc import Iterator
 from itertools import islice
 
-from actors.activation import Activation, Phase
+from actors.activation import ACTIVE, CLOSED, Activation
 from actors.fanout import FanOuts
 from actors.idle_list import IdleList
 from actors.limits import HostLimits
@@ -61,7 +61,7 @@ class Roster:
 
     def remove(self, activation: Activation) -> None:
         """Forget it; whoever watches is told to ask again."""
-        activation.phase = Phase.CLOSED
+        activation.phase = CLOSED
         self._by_name.pop(activation.name, None)
         self._idle.remove(activation)
         self._fan_outs.tell_moved(activation)
@@ -70,7 +70,7 @@ class Roster:
 
     def became_idle(self, activation: Activation) -> None:
         """Nothing waits in it now."""
-        if activation.watchers or activation.phase is Phase.CLOSED:
+        if activation.watchers or activation.phase is CLOSED:
             return
         activation.last_used = self._clock.monotonic()
         self._idle.add(activation)
@@ -90,7 +90,7 @@ class Roster:
             activation = self._by_name.get(name)
             if activation is None:
                 continue
-            is_quiet = activation.phase is Phase.ACTIVE and not activation.waiting
+            is_quiet = activation.phase is ACTIVE and not activation.waiting
             if is_quiet and activation.last_used < unused_since and activation.machine is not None:
                 activation.machine.trim()
         if looked_at < self._limits.sweep_slice:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from actors.activation import Activation, Item, Phase
+from actors.activation import ACTIVE, CLOSED, CLOSING, LOADING, Activation, Item, Phase
 from actors.commit import GroupCommitter
 from actors.effects import Effects
 from actors.event_room import Settle
@@ -79,11 +79,11 @@ class Runner:
     def offer(self, item: Item) -> None:
         """Decide the command now, or put it behind its key's earlier ones. Raises FlowError OVERLOADED or MOVED."""
         activation = item.activation
-        if activation.phase is Phase.ACTIVE and not activation.inbox:
+        if activation.phase is ACTIVE and not activation.inbox:
             if activation.pending:
                 self.inboxes.check_room(activation)
             self._step(activation, item)
-        elif activation.phase in (Phase.CLOSING, Phase.CLOSED):
+        elif activation.phase in (CLOSING, CLOSED):
             raise FlowError(MOVED)
         else:
             self.inboxes.check_room(activation)
@@ -92,9 +92,9 @@ class Runner:
     def offer_own(self, item: Item) -> None:
         """A command of the host itself: never refused for want of room. Nothing happens when the key is leaving."""
         activation = item.activation
-        if activation.phase is Phase.ACTIVE and not activation.inbox:
+        if activation.phase is ACTIVE and not activation.inbox:
             self._step(activation, item)
-        elif activation.phase not in (Phase.CLOSING, Phase.CLOSED):
+        elif activation.phase not in (CLOSING, CLOSED):
             self.inboxes.enqueue(item)
 
     def settle_first(self, activation: Activation) -> None:
@@ -106,7 +106,7 @@ class Runner:
     def pump(self, activation: Activation) -> None:
         """Decide what waits in the inbox, as far as it goes."""
         activation.is_pumping = True
-        while activation.phase is Phase.ACTIVE and activation.inbox:
+        while activation.phase is ACTIVE and activation.inbox:
             item = self.inboxes.take_first(activation)
             if item.is_released:
                 continue
@@ -118,7 +118,7 @@ class Runner:
                 continue
             self._step(activation, item)
         activation.is_pumping = False
-        if activation.phase is Phase.ACTIVE and not activation.pending:
+        if activation.phase is ACTIVE and not activation.pending:
             self._became_idle(activation)
 
     # --- deciding -----------------------------------------------------------------------------------------------------
@@ -254,17 +254,17 @@ class Runner:
         """Nothing of the key is being written any more."""
         activation.pending = None
         phase = activation.phase
-        if phase is Phase.ACTIVE and not activation.inbox:
+        if phase is ACTIVE and not activation.inbox:
             self._became_idle(activation)
             if activation.kind is KeyKind.EVENT and self._is_unsettled(activation):
                 self.settle_first(activation)  # an earlier one found no room
         elif phase is Phase.SETTLING:
-            activation.phase = Phase.ACTIVE
+            activation.phase = ACTIVE
             self.pump(activation)
         elif phase is Phase.FAULTED and not activation.is_fetching:
-            activation.phase = Phase.LOADING
+            activation.phase = LOADING
             self._loader.load(activation)
-        elif phase is Phase.CLOSING and not activation.is_fetching:
+        elif phase is CLOSING and not activation.is_fetching:
             self._closed(activation)
 
     def _is_unsettled(self, activation: Activation) -> bool:
@@ -316,7 +316,7 @@ class Runner:
         activation = item.activation
         _log.error("%s failed on %s", activation.name, type(item.body).__name__, exc_info=error)
         item.refuse(FlowError(INTERNAL))
-        if activation.phase in (Phase.CLOSING, Phase.CLOSED, Phase.LOADING):
+        if activation.phase in (CLOSING, CLOSED, LOADING):
             return
         activation.phase = Phase.FAULTED
         if not activation.pending:

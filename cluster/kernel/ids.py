@@ -48,6 +48,9 @@ class KeyKind(StrEnum):
     __hash__ = str.__hash__  # an enumeration's own is a method of Python's, and keys are hashed with every command
 
 
+_KIND_OF: Final = {kind.value: kind for kind in KeyKind}
+
+
 class Key(NamedTuple):
     """The name of one virtual actor."""
 
@@ -62,7 +65,10 @@ class Key(NamedTuple):
         kind, slash, rest = text.partition("/")
         if not slash or not rest:
             raise FlowError(INVALID_REQUEST, f"{text!r} is not a key.")
-        return cls(KeyKind(kind), rest)
+        known = _KIND_OF.get(kind)
+        if known is None:
+            raise ValueError(f"{kind!r} is no kind of key")
+        return cls(known, rest)
 
 
 class RoomKind(StrEnum):
