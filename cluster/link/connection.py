@@ -33,7 +33,7 @@ _RETRY_AFTER_MS: Final = 100
 _MAX_TIMEOUT_MS: Final = 2**32 - 1
 _FRAMES_A_TURN: Final = 512
 _FRAMES_A_TASK: Final = 8
-"""A host answers a crowd by the hundred: sessions are claimed, and messages stored, that many at once. All tasks that
+"""A host answers a crowd by the hundred: sessions are read, and messages stored, that many at once. All tasks that
 replies wake go on in one turn of the loop, which others wait for: 64 at most. What hears its reply at once costs a few
 microseconds, and what follows it on the stream, such as the message for everybody else, should come in the same turn:
 both leave a socket in one write then."""
