@@ -15,6 +15,7 @@ from cluster.kernel.ids import user_key
 from cluster.kernel.tasks import TaskOwner
 from storage.records import Notification
 from tests.support.memory_storage import MemoryNotifications
+from tests.support.virtual_time import run_virtually
 
 ELSEWHERE = 7
 """A shard that is another host's."""
@@ -36,12 +37,12 @@ class Counted(MemoryNotifications):
 class Loads:
     """The `SessionOutcome` of what loads. Epochs are counted from 1."""
 
-    def __init__(self, tasks: TaskOwner) -> None:
+    def __init__(self, tasks: TaskOwner, rest_s: float = 0.0) -> None:
         self.storage = Counted()
         self.is_owner = True
         self.epoch = 0
         self.on_loaded: Callable[[Activation], None] = lambda activation: None
-        limits = HostLimits(load_attempts=3, load_backoff_s=0.0, session_rest_s=0.0)
+        limits = HostLimits(load_attempts=3, load_backoff_s=0.0, session_rest_s=rest_s)
         self.loads = SessionLoads(self.storage, limits, tasks, lambda: self.is_owner, self._next_epoch)
         self.loads.connect(self)
         self._ends: dict[Activation, asyncio.Future[UserSession]] = {}
@@ -102,6 +103,28 @@ async def test_those_who_come_meanwhile_form_the_next_batch(load: Loads) -> None
     assert [len(batch) for batch in load.storage.batches] == [1, 500, 399]
     assert load.loads.statistics() == {"session_loads_queued": 0, "session_load_batches": 3}
     assert load.loads.loaded == 900
+
+
+def test_a_batch_follows_the_last_after_a_rest_and_who_comes_alone_waits_for_nothing() -> None:
+    async def go() -> None:
+        now, tasks = asyncio.get_running_loop().time, TaskOwner("loads")
+        load = Loads(tasks, rest_s=0.01)
+        ann, ben, carl, dora = await load.people(4)
+        await load.begin(ann)
+        assert now() == 0.0
+        await asyncio.sleep(0.002)
+        second = load.begin(ben)
+        await asyncio.sleep(0.004)
+        await asyncio.gather(second, load.begin(carl))
+        assert now() == pytest.approx(0.01)
+        await asyncio.sleep(1.0)
+        asked_at = now()
+        await load.begin(dora)
+        assert now() == asked_at
+        assert load.storage.batches == [[ann], [ben, carl], [dora]]
+        await tasks.stop()
+
+    run_virtually(go())
 
 
 async def test_each_has_an_epoch_of_its_own_and_what_it_has_not_read(load: Loads) -> None:
