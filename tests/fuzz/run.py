@@ -136,6 +136,7 @@ def _guided(run: Run, parts: Parts, seed: int, finish: Callable[[], None]) -> No
         for number, data in enumerate(parts.seeds):
             (Path(corpus) / str(number)).write_bytes(data)
         options = [f"-seed={seed}", "-max_len=4096", "-verbosity=0", "-timeout=60", "-rss_limit_mb=4096"]
+        options.append(f"-artifact_prefix={corpus}/")  # an input that hangs is written there, and its place printed
         atheris.Setup([sys.argv[0], *options, corpus], one)
         atheris.Fuzz()
 
