@@ -92,7 +92,8 @@ def test_garbage_at_a_client(chunks: list[bytes]) -> None:
             for chunk in chunks:
                 writer.write(chunk)
             accepted.add("dial")
-            await reader.read()
+            with suppress(ConnectionResetError):  # who hangs up with something unread resets
+                await reader.read()
             writer.close()
 
         impostor = await asyncio.start_server(talk_nonsense, "127.0.0.1", 0)
