@@ -1,9 +1,9 @@
 """The loader: claims keys that become active, and fetches the facts that machines ask for.
 
-Two lanes, each a queue and a bounded number of tasks: rooms and events that are claimed, few at once, and facts.
-Sessions are read by the batch (session_loads.py). The rest of the host never waits for storage. It promises that each
-job ends in exactly one of `loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact needs in
-fact_sources.py.
+Two lanes, each a queue and a bounded number of tasks: rooms and events that are claimed by themselves, few at once, and
+facts. Chat rooms that are wanted together are claimed by the batch (room_claims.py), sessions are read by the batch
+(session_loads.py). The rest of the host never waits for storage. It promises that each job ends in exactly one of
+`loaded`, `load_failed` and `fetched`. What a key needs is in claims.py, what a fact needs in fact_sources.py.
 """
 
 import asyncio
@@ -21,7 +21,9 @@ from actors.fact_sources import FactSources
 from actors.facts import Fact
 from actors.limits import HostLimits
 from actors.ports import HostPorts
+from actors.room_claims import RoomClaims
 from actors.session_loads import SessionLoads
+from cluster.kernel.attempt import attempt
 from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
 from cluster.kernel.ids import KeyKind
 from cluster.kernel.tasks import TaskOwner
@@ -71,6 +73,11 @@ class Lane:
             self.running -= 1
 
 
+def _tries(activation: Activation) -> int:
+    """How often what waits first was decided in vain."""
+    return activation.inbox[0].attempts if activation.inbox else 0
+
+
 class Loader:
     """`may_claim` says whether this host may still take keys: one that was replaced must not fence its successor.
     `next_epoch` makes the epoch of a session of the shard it is given."""
@@ -90,6 +97,7 @@ class Loader:
         self._sources = sources
         self._limits = limits
         self._claims = Lane("claim", limits.concurrent_claims, tasks)
+        self._rooms = RoomClaims(ports, limits, tasks, may_claim, self)
         self._fetches = Lane("fetch", limits.concurrent_fetches, tasks)
         self._outcome: LoadOutcome
         self.activations = 0
@@ -104,8 +112,10 @@ class Loader:
         """Claim the key and build its machine."""
         if activation.kind is KeyKind.USER:
             self._sessions.load(activation)
+        elif activation.kind is KeyKind.CHAT and _tries(activation) <= 1:
+            self._rooms.load(activation)
         else:
-            self._claims.add(partial(self._run, activation, partial(self._load, activation)))
+            self.claim_alone(activation)
 
     def fetch(self, activation: Activation, wanted: Wanted) -> None:
         """Find these facts and put them on their items."""
@@ -121,6 +131,14 @@ class Loader:
 
     # --- claiming -----------------------------------------------------------------------------------------------------
 
+    @property
+    def has_time(self) -> bool:
+        """Whether a key that is to be claimed alone would be begun at once."""
+        return self._claims.running < self._limits.concurrent_claims
+
+    def claim_alone(self, activation: Activation) -> None:
+        self._claims.add(partial(self._run, activation, partial(self._load, activation)))
+
     async def _load(self, activation: Activation) -> None:
         try:
             await self._give_way(activation)
@@ -132,9 +150,16 @@ class Loader:
             self.activations += 1
             self._outcome.loaded(activation, machine)
 
+    def claimed(self, activation: Activation, machine: Machine) -> None:
+        """As one of many. One that fails harms no other."""
+        self.activations += 1
+        if attempt("a room that was claimed", self._outcome.loaded, activation, machine) is not None:
+            self.failures += 1
+            _ = attempt("refusing a room", self._outcome.load_failed, activation, FlowError(INTERNAL))
+
     async def _give_way(self, activation: Activation) -> None:
         """Two owners that claim from each other without a pause would both write nothing for ever."""
-        tries = activation.inbox[0].attempts if activation.inbox else 0
+        tries = _tries(activation)
         if tries > 1:
             most = self._limits.load_backoff_s * 2 ** min(tries - 2, _MOST_DOUBLINGS)
             await asyncio.sleep(random.uniform(0, most))  # noqa: S311 - jitter, not a secret
@@ -189,6 +214,7 @@ class Loader:
     def statistics(self) -> dict[str, int]:
         return {
             "loads_queued": len(self._claims),
+            **self._rooms.statistics(),
             "loads_running": self._claims.running,
             "fetches_queued": len(self._fetches),
             "fetches_running": self._fetches.running,

@@ -1,5 +1,6 @@
 """What a host needs from outside, in one bundle, and the one port that storage.ports does not name: reading events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,9 @@ class EventReader(Protocol):
     """Events as they are in storage now, never from a cache. Raises FlowError UNAVAILABLE."""
 
     async def terms(self, event_id: str) -> EventTerms | None: ...
+
+    async def existing(self, event_ids: Sequence[str]) -> frozenset[str]:
+        """Those that there are. At most a batch of storage."""
 
     async def wire(self, event_id: str) -> dict[str, Any] | None:
         """The event as clients see it."""

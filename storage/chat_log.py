@@ -12,7 +12,7 @@ from typing import Final
 
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import ROOM_NOT_FOUND, UNAVAILABLE, FlowError
-from storage.bounds import page_limit
+from storage.bounds import check_batch, page_limit
 from storage.client import Database
 from storage.messages import Messages
 from storage.records import AppendResult, Debt, Message, OwedMessage, RoomHead, RoomRecord
@@ -44,15 +44,23 @@ class MongoChatLog:
         _, head = await asyncio.gather(self._rooms.create(fresh), self._seal(room_id, window, tail))
         return head
 
+    async def claim_many(self, room_ids: Sequence[str], window: int) -> dict[str, RoomHead]:
+        check_batch(room_ids)
+        page_limit(window)
+        if not room_ids:
+            return {}
+        tails = await self._messages.tails(room_ids, window)
+        sealed = await self._messages.seal_many(tails)
+        return {room_id: _head(room_id, tails[room_id], seal_id) for room_id, seal_id in sealed.items()}
+
     async def _seal(self, room_id: str, window: int, tail: Tail) -> RoomHead:
         for attempt in range(_CLAIM_TRIES):
             if attempt:
                 await asyncio.sleep(random.uniform(0, _PAUSE_S * attempt))  # noqa: S311 - jitter, not a secret
                 tail = await self._messages.tail(room_id, window)
-            epoch = tail.epoch + 1
-            sealed_id = await self._messages.seal(room_id, tail, epoch, ahead_of(attempt))
+            sealed_id = await self._messages.seal(room_id, tail, tail.epoch + 1, ahead_of(attempt))
             if sealed_id is not None:
-                return RoomHead(room_id=room_id, epoch=epoch, seq=tail.seq, window=tail.messages, sealed_id=sealed_id)
+                return _head(room_id, tail, sealed_id)
         raise FlowError(UNAVAILABLE, "Others claim this room at the same time. Try again.")
 
     async def append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
@@ -84,3 +92,7 @@ class MongoChatLog:
 
     async def fail_owed(self, message_ids: Sequence[str], error: str) -> None:
         await self._messages.fail_owed(message_ids, error)
+
+
+def _head(room_id: str, tail: Tail, sealed_id: str) -> RoomHead:
+    return RoomHead(room_id=room_id, epoch=tail.epoch + 1, seq=tail.seq, window=tail.messages, sealed_id=sealed_id)

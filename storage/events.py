@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from cluster.kernel.clock import Clock
 from cluster.kernel.errors import EVENT_NOT_FOUND, INVALID_REQUEST, FlowError
 from cluster.kernel.ids import new_id
-from storage.bounds import check_batch, page_limit
+from storage.bounds import MAX_ROWS, check_batch, page_limit
 from storage.cache import Cache, event_cache_key
 from storage.client import Database, Duplicate
 from storage.cursors import decode_cursor, encode_cursor
@@ -83,6 +83,12 @@ class MongoEvents:
         rows = await self._read.find({"_id": {"$in": list(event_ids)}}, limit=len(event_ids))
         found = {row["_id"]: row for row in rows}
         return [found[event_id] for event_id in event_ids if event_id in found]
+
+    async def existing(self, event_ids: Sequence[str]) -> frozenset[str]:
+        """Those that exist."""
+        check_batch(event_ids)
+        rows = await self._read.find({"_id": {"$in": list(event_ids)}}, projection={"_id": 1}, limit=MAX_ROWS)
+        return frozenset(row["_id"] for row in rows)
 
     async def update(self, event_id: str, changes: Mapping[str, Any]) -> Document:
         """Replace the fields named in `changes` and return the whole event.

@@ -4,7 +4,7 @@ Used by the chat log alone. `insert` promises order: what it stored is a prefix 
 first message that was refused is classified by what stands in its way. Nobody reads a seal as a message.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from storage.bounds import check_batch, page_limit
 from storage.client import BatchRefused, Database, ReplaceOne
 from storage.leases import fail_owed, lease_owed, put_off_owed
 from storage.records import AppendResult, Debt, Message, OwedMessage
-from storage.seals import IS_MESSAGE, Seal, Tail, place
+from storage.seals import IS_MESSAGE, Seal, Tail, place, place_many
 
 _FIELDS = {"owed": 0}
 _IDENTITY = ("_id", "room_id", "seq", "epoch", "user_id", "client_message_id")
@@ -23,6 +23,7 @@ _IDENTITY = ("_id", "room_id", "seq", "epoch", "user_id", "client_message_id")
 class Messages:
     def __init__(self, database: Database) -> None:
         self._messages = database.collection("messages", direct=True)
+        self._rooms = database.collection("rooms", direct=True)
 
     async def tail(self, room_id: str, window: int) -> Tail:
         """The newest `window` messages, the seal, and what the room's document says, in one command."""
@@ -44,15 +45,32 @@ class Messages:
         room_epoch = None
         if rows and "seq" not in rows[-1]:
             room_epoch = rows.pop().get("epoch", 0)
-        seal = None
-        if rows and rows[0].get("sealed"):
-            row = rows.pop(0)
-            seal = Seal(row["_id"], row["seq"], row["epoch"])
-        return Tail(tuple(_message(row) for row in reversed(rows[:window])), seal, room_epoch)
+        return _tail(rows, window, room_epoch)
+
+    async def tails(self, room_ids: Sequence[str], window: int) -> dict[str, Tail]:
+        """As `tail`, of those of these rooms that have a document, in one command: a third of what one for each
+        costs."""
+        newest = [{"$sort": {"seq": -1}}, {"$limit": window + 1}, {"$project": _FIELDS}]
+        lookup = {
+            "from": "messages",
+            "localField": "_id",
+            "foreignField": "room_id",
+            "pipeline": newest,
+            "as": "newest",
+        }
+        rows = await self._rooms.aggregate(
+            [{"$match": {"_id": {"$in": list(room_ids)}}}, {"$project": {"epoch": 1}}, {"$lookup": lookup}],
+            limit=len(room_ids),
+        )
+        return {row["_id"]: _tail(row["newest"], window, row.get("epoch", 0)) for row in rows}
 
     async def seal(self, room_id: str, tail: Tail, epoch: int, ahead: int) -> str | None:
         """As `place` of storage/seals.py."""
         return await place(self._messages, room_id, tail, epoch, ahead)
+
+    async def seal_many(self, tails: Mapping[str, Tail]) -> dict[str, str]:
+        """As `place_many` of storage/seals.py."""
+        return await place_many(self._messages, tails)
 
     async def insert(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
         """Store in order, each with what it owes; a message already stored as itself counts as stored."""
@@ -176,6 +194,15 @@ def _document(message: Message, debt: Debt | None) -> dict[str, Any]:
     if debt is not None:
         document["owed"] = {"journal": debt.journal, "number": debt.number}
     return document
+
+
+def _tail(rows: list[dict[str, Any]], window: int, room_epoch: int | None) -> Tail:
+    """Of the newest documents of a room, the newest first."""
+    seal = None
+    if rows and rows[0].get("sealed"):
+        row = rows.pop(0)
+        seal = Seal(row["_id"], row["seq"], row["epoch"])
+    return Tail(tuple(_message(row) for row in reversed(rows[:window])), seal, room_epoch)
 
 
 def _message(row: dict[str, Any]) -> Message:

@@ -36,6 +36,10 @@ class ChatLog(Protocol):
         newest messages of it. ROOM_NOT_FOUND when there is none and `create` is false (rooms of events and of two
         people are made on first use). UNAVAILABLE too when others claim it without end."""
 
+    async def claim_many(self, room_ids: Sequence[str], window: int) -> dict[str, RoomHead]:
+        """As `claim`, by the room's id, of those of these rooms that exist and that nobody else claims or writes to at
+        that moment; in a few commands for all. Whoever is not in the answer is to be claimed alone. At most a batch."""
+
     async def append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
         """Write in order, durably, in one command. `debts[i]` marks message i as owing work, in the same document; who
         keeps the journal that it names answers for the work.

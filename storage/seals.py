@@ -5,15 +5,16 @@ message would stand, so an owner of the past that appends meets it as it would m
 message takes its place and its id. A later claim takes it over by compare-and-set on the epoch. It has no person and no
 client message id, so the unique index over those two allows a room one seal.
 
-Used by the chat log alone. `place` never waits and never decides whether to try again.
+Used by the chat log alone. `place` and `place_many` never wait and never decide whether to try again.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from cluster.kernel.ids import new_id
-from storage.client import Collection, Duplicate
+from storage.client import BatchRefused, Collection, Duplicate, ReplaceOne
 from storage.records import Message
 
 IS_MESSAGE: Final[dict[str, Any]] = {"sealed": None}
@@ -68,3 +69,48 @@ async def place(messages: Collection, room_id: str, tail: Tail, epoch: int, ahea
         return tail.seal.id if await messages.update_one(mine, {"$set": {"epoch": epoch, "seq": end}}) else None
     except Duplicate:
         return None
+
+
+async def place_many(messages: Collection, tails: Mapping[str, Tail]) -> dict[str, str]:
+    """As `place` with nothing ahead, for each of these rooms by its id, each with the epoch after its tail's, in two
+    commands at most. Whoever is not in the answer has perhaps been written to or claimed meanwhile: its tail is to be
+    read again, and shows whatever was put up here."""
+    fresh = {room_id: tail for room_id, tail in tails.items() if tail.seal is None}
+    sealed = {room_id: tail.seal for room_id, tail in tails.items() if tail.seal is not None}
+    return {**await _put_up(messages, fresh), **await _take_over(messages, sealed, tails)}
+
+
+async def _put_up(messages: Collection, tails: Mapping[str, Tail]) -> dict[str, str]:
+    seals = {room_id: new_id() for room_id in tails}
+    if not seals:
+        return {}
+    documents = [_seal(seals[room_id], room_id, tail) for room_id, tail in tails.items()]
+    try:
+        await messages.insert_many(documents, ordered=False)
+    except BatchRefused:
+        rows = await messages.find({"_id": {"$in": list(seals.values())}}, projection={"_id": 1}, limit=len(seals))
+        there = {row["_id"] for row in rows}
+        return {room_id: seal_id for room_id, seal_id in seals.items() if seal_id in there}
+    return seals
+
+
+async def _take_over(messages: Collection, seals: Mapping[str, Seal], tails: Mapping[str, Tail]) -> dict[str, str]:
+    """All of them or, when one was not as it was read, none: a reply does not say which."""
+    if not seals:
+        return {}
+    moves = [
+        ReplaceOne(
+            {"_id": seal.id, "epoch": seal.epoch, "sealed": True}, _seal(seal.id, room_id, tails[room_id]), upsert=False
+        )
+        for room_id, seal in seals.items()
+    ]
+    try:
+        _, matched, _ = await messages.bulk_write(moves, ordered=False)
+    except BatchRefused:
+        return {}
+    return {room_id: seal.id for room_id, seal in seals.items()} if matched == len(seals) else {}
+
+
+def _seal(seal_id: str, room_id: str, tail: Tail) -> dict[str, Any]:
+    """Right behind the tail, with the epoch after its own."""
+    return {"_id": seal_id, "room_id": room_id, "seq": tail.seq + 1, "epoch": tail.epoch + 1, "sealed": True}

@@ -3,6 +3,7 @@
 Made by the wiring for each host. It reads what a majority has and never a cache; it decides nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from actors.outbox.port import EventTitle
@@ -30,6 +31,9 @@ class StoredEvents:
             capacity=(document.get("capacity") or {}).get("max"),
             requirements=document.get("requirements") or {},
         )
+
+    async def existing(self, event_ids: Sequence[str]) -> frozenset[str]:
+        return await self._events.existing(event_ids)
 
     async def wire(self, event_id: str) -> dict[str, Any] | None:
         document = await self._events.by_id(event_id)

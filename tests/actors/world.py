@@ -81,6 +81,10 @@ class EventBook:
         await asyncio.sleep(0)
         return self._terms.get(event_id)
 
+    async def existing(self, event_ids: Sequence[str]) -> frozenset[str]:
+        await asyncio.sleep(0)
+        return frozenset(event_ids) & self._terms.keys()
+
     async def wire(self, event_id: str) -> dict[str, Any] | None:
         await asyncio.sleep(0)
         return {"id": event_id} if event_id in self._terms else None

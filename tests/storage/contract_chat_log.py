@@ -69,6 +69,44 @@ class ChatLogContract:
         assert await log.room(ROOM) is None
         assert (await claim(log)).epoch == 1
 
+    async def test_rooms_are_claimed_together_as_each_alone(self, log: ChatLog) -> None:
+        """One that was never claimed, one whose seal nobody has written to, one with messages; none that is not."""
+        written, sealed, fresh = (f"event:65f00000000000000000000{one}" for one in (1, 2, 3))
+        sent = following(await claim(log, written), 5)
+        assert await append(log, *sent) == AppendResult(5)
+        await claim(log, sealed)
+        await log.create_room(RoomRecord(id=fresh, kind="group", name="", created_by="", created_at_ms=1))
+        for again in (1, 2):
+            heads = await log.claim_many([written, ROOM, sealed, fresh], 3)
+            assert heads.keys() == {written, sealed, fresh}
+            assert [(heads[room].room_id, heads[room].epoch) for room in (written, sealed, fresh)] == [
+                (written, 1 + again),
+                (sealed, 1 + again),
+                (fresh, again),
+            ]
+            assert (heads[written].seq, heads[written].window) == (5, tuple(sent[2:]))
+            assert (heads[fresh].seq, heads[fresh].window) == (0, ())
+        assert await append(log, message(6, room=written, epoch=1)) == AppendResult(0, "fenced")
+        for room in (written, sealed, fresh):
+            assert await append(log, *following(heads[room], 2)) == AppendResult(2)
+        assert await log.room(ROOM) is None
+        assert await log.claim_many([], 3) == {}
+
+    async def test_rooms_that_many_claim_together_have_one_owner_each(self, log: ChatLog) -> None:
+        rooms = [f"event:65f00000000000000000000{one}" for one in range(6)]
+        for room in rooms[::2]:
+            await append(log, *following(await claim(log, room), 2))
+        for room in rooms[1::2]:
+            await claim(log, room)
+        claims = await asyncio.gather(*(log.claim_many(rooms, 3) for _ in range(8)))
+        for room in rooms:
+            heads = [heads[room] for heads in claims if room in heads]
+            assert len({head.epoch for head in heads}) == len(heads)
+            owner = await claim(log, room)
+            assert all(owner.epoch > head.epoch for head in heads)
+            assert {(await append(log, *following(head, 1))).refusal for head in heads} <= {"fenced"}
+            assert await append(log, *following(owner, 1)) == AppendResult(1)
+
     async def test_a_claimed_room_has_a_record(self, log: ChatLog) -> None:
         await claim(log)
         record = await log.room(ROOM)

@@ -169,3 +169,42 @@ async def test_a_seal_that_was_taken_over_is_not_taken_over_again(open_database:
         placed = [await messages.seal(ROOM, tail, tail.epoch + 1, ahead=0) for _ in range(2)]
         assert placed[0] is not None
         assert placed[1] is None
+
+
+@pytest.mark.parametrize("busy", ["written", "claimed"])
+async def test_a_room_that_was_not_left_alone_meanwhile_is_not_claimed_with_the_others(
+    open_database: OpenDatabase, busy: str
+) -> None:
+    """Between the reading of the ends and the seals: by an owner that writes on, or by another claim."""
+    database = await open_database("messages", "rooms")
+    log, messages = MongoChatLog(database, SystemClock()), Messages(database)
+    other, sealed = "event:65f0000000000000000000bb", "event:65f0000000000000000000cc"
+    ours = following(await claim(log), 2)
+    await append(log, ours[0])
+    await append(log, *following(await claim(log, other), 1))
+    await claim(log, sealed)
+    rooms = [ROOM, other, sealed]
+    tails = await messages.tails(rooms, 5)
+    assert tails == {room: await messages.tail(room, 5) for room in rooms}
+    if busy == "written":
+        await append(log, ours[1])
+    else:
+        await claim(log)
+    assert (await messages.seal_many(tails)).keys() == {other, sealed}
+    heads = await log.claim_many(rooms, 5)
+    assert heads.keys() == set(rooms)
+    assert heads[ROOM].seq == (2 if busy == "written" else 1)
+    assert await append(log, *following(heads[ROOM], 1)) == AppendResult(1)
+
+
+async def test_of_seals_that_are_taken_over_together_all_are_or_none(open_database: OpenDatabase) -> None:
+    database = await open_database("messages", "rooms")
+    log, messages = MongoChatLog(database, SystemClock()), Messages(database)
+    other = "event:65f0000000000000000000bb"
+    for room in (ROOM, other):
+        await claim(log, room)
+    tails = await messages.tails([ROOM, other], 5)
+    await claim(log)
+    assert await messages.seal_many(tails) == {}
+    heads = await log.claim_many([ROOM, other], 5)
+    assert {room: head.epoch for room, head in heads.items()} == {ROOM: 3, other: 3}

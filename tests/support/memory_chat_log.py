@@ -70,6 +70,11 @@ class MemoryChatLog:
         await self.faults.after(fault)
         return head
 
+    async def claim_many(self, room_ids: Sequence[str], window: int) -> dict[str, RoomHead]:
+        check_batch(room_ids)
+        known = [room_id for room_id in dict.fromkeys(room_ids) if room_id in self._rooms]
+        return {room_id: await self.claim(room_id, "", window, create=False) for room_id in known}
+
     async def append(self, messages: Sequence[Message], debts: Sequence[Debt | None]) -> AppendResult:
         check_batch(messages)
         fault = await self.faults.before()
