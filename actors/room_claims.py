@@ -2,8 +2,8 @@
 cost the processor, which everybody else's messages need, three times as much.
 
 The loader hands it rooms. Who comes alone is claimed alone, at once; those that come together, or while a batch is
-being claimed, are the next batch. It promises that each room ends in `claimed` or goes to `claim_alone`: one that is made
-on first use, that others claim or write to at that moment, or whose batch failed.
+being claimed, are the next batch. It promises that each room ends in `claimed` or goes to `claim_alone`: one that is
+made on first use, that others claim or write to at that moment, or whose batch failed.
 """
 
 import logging

@@ -1,22 +1,26 @@
 """The `cluster_state` collection: the newest view of the cluster, as one document. It is placement's ViewStore.
 
-Used by hosts, edges and the supervisor. Reads are linearizable and writes compare the version on the server, so of
-several that race with the same expectation exactly one succeeds. It never looks into a view.
+Used by hosts, edges and the supervisor. `load` is linearizable, for which MongoDB writes an entry to its log and waits
+for a majority to have it, as it does for a message; `recent` reads what a majority has. Writes compare the version on
+the server, so of several that race with the same expectation exactly one succeeds. It never looks into a view.
 """
 
 import msgspec
 
 from cluster.placement.view import View
-from storage.client import Database, Duplicate
+from storage.client import Collection, Database, Duplicate
 
 
 class MongoViewStore:
     def __init__(self, database: Database) -> None:
         self._state = database.collection("cluster_state", linearizable=True)
+        self._recent = database.collection("cluster_state", direct=True)
 
     async def load(self) -> View | None:
-        row = await self._state.find_one({"_id": "view"})
-        return None if row is None else msgspec.convert(row["view"], View)
+        return await _view(self._state)
+
+    async def recent(self) -> View | None:
+        return await _view(self._recent)
 
     async def compare_and_set(self, expected_version: int, view: View) -> bool:
         if view.version != expected_version + 1:
@@ -30,3 +34,8 @@ class MongoViewStore:
         except Duplicate:
             return False
         return True
+
+
+async def _view(state: Collection) -> View | None:
+    row = await state.find_one({"_id": "view"})
+    return None if row is None else msgspec.convert(row["view"], View)

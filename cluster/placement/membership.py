@@ -25,13 +25,18 @@ _LONGEST_PAUSE_S: Final = 0.5
 class ViewStore(Protocol):
     """Keeps the newest view of one cluster.
 
-    Both operations are linearizable: once `compare_and_set` has answered True to anyone, every later `load` of anyone
-    returns that view or a newer one, and it survives a crash of the store. Versions of stored views rise by one each.
-    Both may raise FlowError UNAVAILABLE, which says nothing about whether a `compare_and_set` was carried out.
+    `load` and `compare_and_set` are linearizable: once `compare_and_set` has answered True to anyone, every later
+    `load` of anyone returns that view or a newer one, and it survives a crash of the store. Versions of stored views
+    rise by one each.
+    All may raise FlowError UNAVAILABLE, which says nothing about whether a `compare_and_set` was carried out.
     """
 
     async def load(self) -> View | None:
-        """The newest view; None when none was ever stored."""
+        """The newest view; None when none was ever stored. Proves it, which costs the store a write of its own."""
+
+    async def recent(self) -> View | None:
+        """As `load`, without the proof: whoever is cut off with an old primary may be answered an older view. After a
+        `compare_and_set` that was answered, everybody else's is the new one."""
 
     async def compare_and_set(self, expected_version: int, view: View) -> bool:
         """Store `view` if the newest version is `expected_version` (0: none is stored) and say whether it was.

@@ -3,7 +3,8 @@
 Each host and edge holds one watcher. It polls the store, sooner when someone has reason to think the view is old, and
 takes newer views from wherever they turn up. It promises that what it holds never goes back in version, that each
 change is told once, in order, and each answer of the store after the change it brings. A store that is away makes the
-view older, never absent. What counts as proof of an answer's age is when it was asked for, never when it was noticed.
+view older, never absent. What counts as proof of an answer's age is when it was asked for, never when it was noticed;
+only who listens for proofs pays for them, once an interval. News alone are read more cheaply.
 """
 
 import asyncio
@@ -36,8 +37,8 @@ class WatcherStatistics:
 
 
 class ViewWatcher:
-    """`on_change` is called on the loop with each newer view, `on_read` with each view the store answered and when it
-    was asked (`Clock.monotonic`); neither may block. `tasks` owns the polling."""
+    """`on_change` is called on the loop with each newer view, `on_read` with each view that the store proved to be the
+    newest and when it was asked (`Clock.monotonic`); neither may block. `tasks` owns the polling."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class ViewWatcher:
         self._poll_interval_s = poll_interval_s
         self._view = View()
         self._poked = asyncio.Event()
+        self._polled_at = float("-inf")
         self._loads = self._loads_failed = self._changes = 0
 
     @property
@@ -66,7 +68,7 @@ class ViewWatcher:
 
     async def start(self) -> View:
         """Load once, then keep polling until `tasks` stops. Raises FlowError UNAVAILABLE when the store is away."""
-        await self._load()
+        await self._load(is_poll=True)
         _ = self._tasks.start("watch-view", self._poll())
         return self._view
 
@@ -77,7 +79,7 @@ class ViewWatcher:
     async def look(self) -> None:
         """Load now, beside the polling; returns when what was found has been told. A store that is away is no news."""
         try:
-            await self._load()
+            await self._load(is_poll=False)
         except FlowError:
             self._loads_failed += 1
 
@@ -94,26 +96,29 @@ class ViewWatcher:
         view = self._view
         return WatcherStatistics(view.version, len(view.members), self._loads, self._loads_failed, self._changes)
 
-    async def _load(self) -> None:
+    async def _load(self, *, is_poll: bool) -> None:
         self._loads += 1
         asked_at = self._clock.monotonic()
+        if is_poll:
+            self._polled_at = asked_at
+        proves = is_poll and self._on_read is not None
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
-                view = await self._store.load()
+                view = await (self._store.load() if proves else self._store.recent())
         except TimeoutError:
             raise FlowError(UNAVAILABLE, "The cluster's view could not be read in time.") from None
         if view is None:
             return
         self.offer(view)
-        if self._on_read is not None:
+        if proves and self._on_read is not None:
             _ = attempt("on_read", self._on_read, view, asked_at)
 
     async def _poll(self) -> None:
         healthy = True
         while True:
-            await self._wait()
+            is_poll = await self._wait()
             try:
-                await self._load()
+                await self._load(is_poll=is_poll)
                 healthy = True
             except FlowError as error:
                 self._loads_failed += 1
@@ -121,12 +126,17 @@ class ViewWatcher:
                     _log.warning("the cluster's view cannot be read, version %d stays: %s", self._view.version, error)
                 healthy = False
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
+        """Until the interval since the last poll is over, then True, or until somebody asks for a look before."""
         await asyncio.sleep(LEAST_GAP_S)
+        left_s = self._polled_at + self._poll_interval_s - self._clock.monotonic()
         try:
-            async with asyncio.timeout(self._poll_interval_s):
-                await self._poked.wait()
+            if left_s > 0:
+                async with asyncio.timeout(left_s):
+                    await self._poked.wait()
+                return False
         except TimeoutError:
-            return
+            pass
         finally:
             self._poked.clear()
+        return True

@@ -207,7 +207,7 @@ class Fleet:
         """Give the name to a standby, unless its holder has come back by itself meanwhile."""
         self._filling.add(process.name)
         try:
-            present = (await self.store.load() or View()).member(member.name)
+            present = (await self.store.recent() or View()).member(member.name)
             if present is not None and present.process in self._processes and present.incarnation != member.incarnation:
                 return  # its next heartbeat says so
             await process.take(member.name, None if present is None else present.incarnation)

@@ -17,6 +17,7 @@ def a_member(name: str, incarnation: str = "a") -> Member:
 class ViewStoreContract:
     async def test_at_first_there_is_none(self, store: ViewStore) -> None:
         assert await store.load() is None
+        assert await store.recent() is None
 
     async def test_what_was_stored_is_loaded(self, store: ViewStore) -> None:
         view = View()
@@ -24,6 +25,7 @@ class ViewStoreContract:
             after = joined(view, a_member(name))
             assert await store.compare_and_set(view.version, after)
             assert await store.load() == after
+            assert await store.recent() == after
             view = after
         after = draining(view, "host-0")
         assert await store.compare_and_set(view.version, after)
@@ -50,7 +52,7 @@ class ViewStoreContract:
             tries = [View(expected + 1, (a_member(f"host-{number}"),)) for number in range(8)]
             won = await asyncio.gather(*(store.compare_and_set(expected, view) for view in tries))
             assert won.count(True) == 1
-            assert await store.load() == tries[won.index(True)]
+            assert await store.load() == await store.recent() == tries[won.index(True)]
 
     async def test_all_that_announce_themselves_at_once_are_members(self, store: ViewStore) -> None:
         members = [a_member(f"host-{number}") for number in range(8)]

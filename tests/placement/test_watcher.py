@@ -113,16 +113,16 @@ async def test_it_outlives_a_store_that_is_away(watched: Watched) -> None:
     await watcher.start()
     watched.store.away = True
     failed = Journal()
-    load = watched.store.load
+    recent = watched.store.recent
 
-    async def load_and_tell() -> View | None:
+    async def look_and_tell() -> View | None:
         try:
-            return await load()
+            return await recent()
         except FlowError:
             failed.add("failed")
             raise
 
-    watched.store.load = load_and_tell  # type: ignore[method-assign]
+    watched.store.recent = look_and_tell  # type: ignore[method-assign]
     await failed.has("failed", times=3)
     assert watcher.view == view
     assert watcher.statistics().loads_failed >= 2
@@ -167,6 +167,44 @@ async def test_each_answer_of_the_store_is_told_with_when_it_was_asked_for(watch
     await watcher.start()
     await read.has((1, 10.0))
     assert read.entries[:3] == [("changed", 1), (1, 0.0), (1, 10.0)]
+
+
+async def test_a_proof_is_asked_for_once_an_interval_and_news_in_between(watched: Watched) -> None:
+    clock, read = ManualClock(), Journal()
+    watcher = ViewWatcher(
+        watched.store,
+        watched.tasks,
+        lambda view: watched.told.add(view.version),
+        poll_interval_s=NEVER_S,
+        on_read=lambda view, asked_at: read.add((view.version, asked_at)),
+        clock=clock,
+    )
+    await watched.announce("host-0")
+    await watcher.start()
+    loads = watched.store.loads
+    for version in (2, 3):
+        await watched.announce(f"host-{version}")
+        loads += 1
+        watcher.refresh_soon()
+        await watched.told.has(version)
+    await watched.announce("host-4")
+    await watcher.look()
+    assert (watched.store.loads, watched.store.looks) == (loads + 1, 3)
+    assert read.entries == [(1, 0.0)]
+    clock.advance(NEVER_S)
+    watcher.refresh_soon()
+    await read.has((4, NEVER_S))
+    assert watched.store.looks == 3
+
+
+async def test_who_listens_for_no_proof_asks_for_none(watched: Watched) -> None:
+    watcher = watched.watcher(OFTEN_S)
+    await watcher.start()
+    view = await watched.announce("host-0")
+    loads = watched.store.loads
+    await watched.told.has(1)
+    assert watcher.view == view
+    assert watched.store.loads == loads
 
 
 async def test_a_look_has_told_what_it_found_when_it_returns(watched: Watched) -> None:

@@ -9,7 +9,7 @@ from cluster.placement.view import View
 class MemoryViewStore:
     """One cluster's view. Share one instance among the processes that a test pretends to have.
 
-    `away = True` makes both operations fail with UNAVAILABLE; `forget_answers = n` makes the next n writes take effect
+    `away = True` makes all operations fail with UNAVAILABLE; `forget_answers = n` makes the next n writes take effect
     and fail all the same, as a lost connection does.
     """
 
@@ -18,10 +18,18 @@ class MemoryViewStore:
         self.away = False
         self.forget_answers = 0
         self.loads = 0
+        self.looks = 0
 
     async def load(self) -> View | None:
         await asyncio.sleep(0)
         self.loads += 1
+        if self.away:
+            raise FlowError(UNAVAILABLE)
+        return self._view
+
+    async def recent(self) -> View | None:
+        await asyncio.sleep(0)
+        self.looks += 1
         if self.away:
             raise FlowError(UNAVAILABLE)
         return self._view
