@@ -1,17 +1,27 @@
 """How long an edge's event loop keeps others waiting, seen from outside: `/healthz` asked again and again.
 
 What it answers late it has answered after whatever held the loop, or the machine. So the longest wait is an upper bound
-of the longest block.
+of the longest block; what the edge itself says of it is among its gauges.
 """
 
 import http.client
 import threading
 import time
+import urllib.request
 from typing import Final
 
 from benchmarks.load.orders import Target
 
 _PAUSE_S: Final = 0.02
+_PREFIX: Final = "flow_edge_"
+
+
+def edge_gauges(target: Target) -> dict[str, float]:
+    """The edge's own numbers without labels, by the names that it gives them."""
+    with urllib.request.urlopen(f"http://{target.host}:{target.port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    rows = (line.removeprefix(_PREFIX).split() for line in lines if line.startswith(_PREFIX) and "{" not in line)
+    return {name: float(value) for name, value in rows}
 
 
 class Probe:

@@ -43,6 +43,7 @@ from realtime.http import api
 from realtime.http.context import ApiContext, Readiness
 from realtime.http.settings import ApiSettings
 from realtime.limits import EdgeLimits
+from realtime.loop_watch import LoopWatch
 from realtime.metrics import EdgeMetrics
 from realtime.namespaces.chat import removed_from_room
 from realtime.namespaces.common import Services
@@ -122,6 +123,7 @@ class Edge:
         self.router = Router(self._links, refresh, limits, clock)
         self._admission = Admission(limits, clock)
         self._shedding = LoadShedding(limits, clock)
+        self._loop_watch = LoopWatch(clock)
         self._sockets = Sockets(self._admission)
         self._expiry = ExpiryWatch(limits, self._is_live)
         self._recovery = Recovery(self._links, self._sockets, limits, self._tasks, refresh)
@@ -268,9 +270,7 @@ class Edge:
     async def _watch_load(self) -> None:
         interval = self._settings.limits.pressure_interval_s
         while True:
-            before = self._clock.monotonic()
-            await asyncio.sleep(interval)
-            lag = max(0.0, self._clock.monotonic() - before - interval)
+            lag = await self._loop_watch.beat(interval)
             self._shedding.observe(Pressure(self._engine.load, self._application.load, lag))
 
     def _is_live(self, socket: Socket) -> bool:
@@ -315,6 +315,7 @@ class Edge:
             self._engine.statistics,
             self._admission.statistics,
             self._shedding.statistics,
+            self._loop_watch.statistics,
             self._subscriptions.statistics,
             self._deliveries.statistics,
             self.router.statistics,
