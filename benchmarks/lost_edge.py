@@ -5,8 +5,8 @@ as the official ones do: after half a second and up to a second of jitter, again
 what it is given then has to be exactly what it missed.
 
 Meanwhile the other edge says how long one turn of its loop held it, from the processor time between beats of 5 ms, and
-how late it was in all; a probe from outside says what a stranger waited. On a machine that the clients share, the latter
-two are mostly the wait for a processor.
+how late it was in all; a probe from outside says what a stranger waited. On a machine that the clients share, these two
+are mostly the wait for a processor.
 """
 
 import os
