@@ -3,7 +3,9 @@
 Open loop, 10 rooms of 100, twice over the same length, each on a Flow and a MongoDB of its own: once everybody reads,
 once one member of each room has stalled, long enough for each to fill what the kernel keeps and the edge's outbox. A
 short window before would be no yardstick for minutes: MongoDB's checkpoints alone, one a minute, are in every long
-window and in few short ones. What the others get is reconciled.
+window and in few short ones. Whoever stalls has another device that reads on: a person whose only socket is closed is
+away, and what a hundred messages a second then owe is felt by all, whatever became of the socket. What the others get
+is reconciled.
 """
 
 import time
@@ -11,8 +13,8 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
-from benchmarks.load.fleet import Fleet, fleet
-from benchmarks.load.orders import Load, Stall
+from benchmarks.load.fleet import Fleet, fleet, source
+from benchmarks.load.orders import Load, Newcomer, Stall
 from benchmarks.measuring import newcomers, remarks_on
 from benchmarks.outcome import Check, Options, Outcome
 from benchmarks.percentiles import percentile
@@ -28,7 +30,8 @@ WINDOWS: Final = 30
 _TEXT: Final = "x" * 2_000
 _LOOKS: Final = 10
 _MEMBERS: Final = [list(range(room * SIZE, (room + 1) * SIZE)) for room in range(ROOMS)]
-_STALLED: Final = tuple(people[-1] for people in _MEMBERS)
+_STALLED: Final = tuple(ROOMS * SIZE + room for room in range(ROOMS))
+"""The second sockets of the last member of each room."""
 
 
 def run(options: Options) -> Outcome:
@@ -53,7 +56,7 @@ def _row(options: Options, stalled: tuple[int, ...]) -> dict[str, Any]:
 
 def _measured(options: Options, server: Flow, crowd: Fleet, stalled: tuple[int, ...]) -> dict[str, Any]:
     senders = tuple(chain.from_iterable(people[:-1] for people in _MEMBERS))
-    crowd.connect(server.target(), newcomers(server, _MEMBERS, server.rooms(_MEMBERS)), at_once=64)
+    crowd.connect(server.target(), _people(server), at_once=64)
     warm_up = Load(0.0, options.warm_up_s, options.seconds, senders, rate=RATE, text=_TEXT)
     crowd.settle(crowd.load(warm_up))
     roles = server.roles()
@@ -81,6 +84,15 @@ def _measured(options: Options, server: Flow, crowd: Fleet, stalled: tuple[int, 
         "generator_share": max(part.cpu_share for part in loaded),
         "settings": server.settings,
     }
+
+
+def _people(server: Flow) -> list[Newcomer]:
+    rooms = server.rooms(_MEMBERS)
+    second = [
+        Newcomer(number, source(number), server.auth(people[-1]), (room,))
+        for number, people, room in zip(_STALLED, _MEMBERS, rooms, strict=True)
+    ]
+    return newcomers(server, _MEMBERS, rooms) + second
 
 
 def _of_readers(account: Account, stalled: set[int]) -> Account:

@@ -20,11 +20,10 @@ from storage.open import Storage
 
 _log = logging.getLogger("flow.edge")
 
-_COLLECT_AT: Final = 5_000
+_COLLECT_AT: Final = 2_000
 _COLLECT_MORE_AFTER: Final = 3
 """A crowd on its way in has some thousand objects in use; the usual 700 looks at each of them again and again. The
-product is what is looked at in one go, some 5 ms; with the usual 10 a crowd made every tenth collection five times so
-long."""
+product is what is looked at in one go: some 2 ms, and several times that where others want the processor too."""
 
 
 class EdgeParts:
