@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from actors.activation import Activation, Item
+from actors.chat_room import ChatRoom
 from actors.claims import claim
 from actors.effects import Machine
 from actors.fact_sources import FactSources
@@ -25,8 +26,9 @@ from actors.room_claims import RoomClaims
 from actors.session_loads import SessionLoads
 from cluster.kernel.attempt import attempt
 from cluster.kernel.errors import INTERNAL, MOVED, UNAVAILABLE, FlowError
-from cluster.kernel.ids import KeyKind
+from cluster.kernel.ids import KeyKind, parse_room
 from cluster.kernel.tasks import TaskOwner
+from storage.records import RoomHead
 
 _log = logging.getLogger("flow.actors")
 
@@ -150,12 +152,15 @@ class Loader:
             self.activations += 1
             self._outcome.loaded(activation, machine)
 
-    def claimed(self, activation: Activation, machine: Machine) -> None:
+    def claimed(self, activation: Activation, head: RoomHead) -> None:
         """As one of many. One that fails harms no other."""
         self.activations += 1
-        if attempt("a room that was claimed", self._outcome.loaded, activation, machine) is not None:
+        if attempt("a room that was claimed", self._become, activation, head) is not None:
             self.failures += 1
             _ = attempt("refusing a room", self._outcome.load_failed, activation, FlowError(INTERNAL))
+
+    def _become(self, activation: Activation, head: RoomHead) -> None:
+        self._outcome.loaded(activation, ChatRoom(parse_room(head.room_id), head, self._limits.rooms))
 
     async def _give_way(self, activation: Activation) -> None:
         """Two owners that claim from each other without a pause would both write nothing for ever."""

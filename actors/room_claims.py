@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from actors.activation import Activation
-from actors.chat_room import ChatRoom
-from actors.effects import Machine
 from actors.limits import HostLimits
 from actors.ports import HostPorts
 from cluster.kernel.errors import MOVED, FlowError
@@ -33,7 +31,8 @@ class Loading(Protocol):
 
     def claim_alone(self, activation: Activation) -> None: ...
 
-    def claimed(self, activation: Activation, machine: Machine) -> None: ...
+    def claimed(self, activation: Activation, head: RoomHead) -> None:
+        """Must not raise."""
 
 
 class RoomClaims:
@@ -84,7 +83,7 @@ class RoomClaims:
             if head is None:
                 self._loading.claim_alone(activation)
             else:
-                self._loading.claimed(activation, ChatRoom(parse_room(head.room_id), head, self._limits.rooms))
+                self._loading.claimed(activation, head)
 
     async def _heads(self, batch: Sequence[Activation]) -> dict[str, RoomHead]:
         """Of those that can be had together. Raises FlowError."""

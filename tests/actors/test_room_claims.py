@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from actors.activation import Activation
-from actors.chat_room import ChatRoom
 from actors.effects import Machine
 from actors.fact_sources import FactSources
 from actors.limits import HostLimits
@@ -49,8 +48,8 @@ class Claims:
     def claim_alone(self, activation: Activation) -> None:
         self.ends[activation.key.id] = "alone"
 
-    def claimed(self, activation: Activation, machine: Machine) -> None:
-        assert isinstance(machine, ChatRoom)
+    def claimed(self, activation: Activation, head: RoomHead) -> None:
+        assert head.room_id == activation.key.id
         self.ends[activation.key.id] = "together"
 
     async def rooms(self, count: int) -> list[str]:
