@@ -1,8 +1,9 @@
-"""How late an event loop is, and how much of that it held itself: a blocked loop told from a busy machine.
+"""How late an event loop is, and how much of that its own thread computed.
 
-The edge takes a beat now and then and feeds what it finds to load shedding. A loop that stands still while its thread
-has the processor is held by some callback; one whose thread has none waits for others' work. It promises an upper
-bound: one turn never takes more than what is told, which is too much by an interval's work at most.
+The edge takes a beat now and then and feeds what it finds to load shedding. A loop that is late while its thread
+computes is held by some callback. One that is late while its thread does not waits for a processor, for another thread
+of the process, or in a call that blocks: which of them, it does not say. It promises an upper bound: no turn computes
+for longer than what is told, which is too much by an interval's work at most.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class LoopWatch:
         return late_s
 
     def statistics(self) -> dict[str, float]:
-        """The longest of the last few minutes."""
+        """The longest of the last few minutes: late in all, and computed between two beats."""
         return {"loop_late_s_max": self._late.value, "loop_held_s_max": self._held.value}
 
 

@@ -35,8 +35,8 @@ class ViewStore(Protocol):
         """The newest view; None when none was ever stored. Proves it, which costs the store a write of its own."""
 
     async def recent(self) -> View | None:
-        """As `load`, without the proof: whoever is cut off with an old primary may be answered an older view. After a
-        `compare_and_set` that was answered, everybody else's is the new one."""
+        """As `load`, without the proof: whoever is cut off with an old primary may be answered an older view. Everybody
+        else's is, after a `compare_and_set` that was answered, that view or a newer one."""
 
     async def compare_and_set(self, expected_version: int, view: View) -> bool:
         """Store `view` if the newest version is `expected_version` (0: none is stored) and say whether it was.

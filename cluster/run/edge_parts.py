@@ -23,7 +23,7 @@ _log = logging.getLogger("flow.edge")
 _COLLECT_AT: Final = 2_000
 _COLLECT_MORE_AFTER: Final = 3
 """A crowd on its way in has some thousand objects in use; the usual 700 looks at each of them again and again. The
-product is what is looked at in one go: some 2 ms, and several times that where others want the processor too."""
+product bounds what is looked at in one go; of 20,000 objects that took 5 ms alone, and up to 50 in a crowd."""
 
 
 class EdgeParts:

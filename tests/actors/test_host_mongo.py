@@ -17,12 +17,28 @@ from cluster.kernel.tasks import TaskOwner
 from cluster.kernel.wire import decode
 from cluster.placement.view import Member, View
 from cluster.run.event_reader import StoredEvents
+from storage.chat_log import MongoChatLog
 from storage.open import Storage, open_storage
-from storage.records import User
+from storage.records import RoomHead, User
 from storage.settings import StorageSettings
 from tests.actors.world import Edge
 
 pytestmark = pytest.mark.storage
+
+
+class CountingLog:
+    """The real log, and how many rooms were claimed by themselves."""
+
+    def __init__(self, log: MongoChatLog) -> None:
+        self._log = log
+        self.alone = 0
+
+    async def claim(self, room_id: str, kind: str, window: int, *, create: bool) -> RoomHead:
+        self.alone += 1
+        return await self._log.claim(room_id, kind, window, create=create)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
 
 
 class RealWorld:
@@ -32,13 +48,14 @@ class RealWorld:
         self.storage = storage
         self.clock = SystemClock()
         self.hosts: list[Host] = []
+        self.log = CountingLog(storage.chat_log)
 
     def edge(self) -> Edge:
         """An edge of a host of its own."""
         name = f"host-{len(self.hosts)}"
         storage = self.storage
         ports = HostPorts(
-            chat_log=storage.chat_log,
+            chat_log=self.log,  # type: ignore[arg-type]
             memberships=storage.memberships,
             rsvps=storage.rsvps,
             notifications=storage.notifications,
@@ -116,6 +133,23 @@ async def test_a_room_comes_back_whole_on_another_host(real: RealWorld) -> None:
     assert joined.recovered
     assert [message["text"] for message in joined.messages] == [f"{n}" for n in range(100)]
     assert joined.epoch == 2
+
+
+async def test_rooms_that_come_together_are_claimed_together_but_for_new_ones(real: RealWorld) -> None:
+    ann, *others = [await person(real, name) for name in ("ann", "ben", "carl", "dora")]
+    rooms = [f"dm:{min(ann, other)}:{max(ann, other)}" for other in others]
+    event_room = f"event:{await event(real, 5)}"
+    await real.storage.memberships.add(event_room, [ann], 1)
+    *known, new = [f"chat/{room}" for room in (event_room, *rooms)]
+    first = real.edge()
+    for key in known:
+        await first.send(key, ann, "hello")
+    real.log.alone = 0
+    second = real.edge()
+    joined = await asyncio.gather(*(second.join(key, ann) for key in (*known, new)))
+    assert [(room.epoch, len(room.messages)) for room in joined] == [*((2, 1) for _ in known), (1, 0)]
+    assert real.log.alone == 1
+    assert real.hosts[-1].statistics()["claim_batches"] == 1
 
 
 async def test_a_race_for_seats_never_oversells(real: RealWorld) -> None:

@@ -52,6 +52,8 @@ async def test_an_event_is_completed_and_found(events: MongoEvents) -> None:
     assert (stored["visibility"], stored["capacity"], stored["tags"]) == ("public", {"max": None}, ["jazz", "live"])
     assert await events.by_id("nothing") is None
     assert [one["_id"] for one in await events.by_ids(["nothing", stored["_id"]])] == [stored["_id"]]
+    assert await events.existing(["nothing", stored["_id"]]) == {stored["_id"]}
+    assert await events.existing([]) == frozenset()
 
 
 async def test_the_wire_form_has_text_dates_and_nothing_internal(events: MongoEvents) -> None:
