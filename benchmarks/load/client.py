@@ -30,6 +30,7 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_acks",
+        "_inflating",
         "_next_ack",
         "_tail",
         "_upgraded",
@@ -56,6 +57,7 @@ class Client(asyncio.Protocol):
         self.waiting_for_copy = 0
         self._tail = b""
         self._upgraded = False
+        self._inflating: wire.Inflating | None = None
         self._next_ack = 0
         self._acks: dict[int, Callable[[bytes], None]] = {}
 
@@ -66,6 +68,8 @@ class Client(asyncio.Protocol):
         transport.write(self.crowd.upgrade)
 
     def data_received(self, data: bytes) -> None:
+        if self._inflating is not None:
+            data = self._inflating.feed(data)
         scanned = self.crowd.scanned.get(data)
         if scanned is not None and not self._tail:
             self._take(scanned)
@@ -81,7 +85,11 @@ class Client(asyncio.Protocol):
             if not data.startswith(b"HTTP/1.1 101"):
                 self._fail(data[:80].decode(errors="replace"))
                 return
-            self._upgraded, data, whole = True, data[end + 4 :], False
+            head, data = data[:end], data[end + 4 :]
+            self._upgraded, whole = True, False
+            if wire.Inflating.AGREED in head:
+                self._inflating = wire.Inflating()
+                data = self._inflating.feed(data)
         self._frames(data, whole=whole)
 
     def _frames(self, data: bytes, *, whole: bool) -> None:
@@ -193,7 +201,7 @@ class Client(asyncio.Protocol):
 
     def forget(self) -> None:
         """Before this client connects anew: what the old connection left."""
-        self._tail, self._upgraded, self.close_code = b"", False, 0
+        self._tail, self._upgraded, self._inflating, self.close_code = b"", False, None, 0
         self._acks.clear()
 
     def _report(self, reason: str | None) -> None:

@@ -6,6 +6,7 @@ Client frames are masked with zeros, which costs every server the same as any ot
 import base64
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -22,16 +23,22 @@ ROOM: Final = b'"roomId":"'
 CLIENT_ID: Final = b'"clientMsgId":"'
 
 _NO_MASK: Final = b"\x00\x00\x00\x00"
+_DEFLATED: Final = 0x40
+_LEFT_OUT: Final = b"\x00\x00\xff\xff"
+"""Ends every message of a deflated stream and is not sent (RFC 7692, 7.2.1)."""
 
 
 def frame(text: bytes) -> bytes:
     """One final text frame of a client."""
-    length = len(text)
-    if length < 126:
-        return bytes((0x81, 0x80 | length)) + _NO_MASK + text
-    if length < 65536:
-        return struct.pack("!BBH", 0x81, 0x80 | 126, length) + _NO_MASK + text
-    return struct.pack("!BBQ", 0x81, 0x80 | 127, length) + _NO_MASK + text
+    head = _length(len(text))
+    return bytes((0x81, 0x80 | head[0])) + head[1:] + _NO_MASK + text
+
+
+def _length(size: int) -> bytes:
+    """Of a payload, as a frame that is not masked tells it."""
+    if size < 126:
+        return bytes((size,))
+    return struct.pack("!BH", 126, size) if size < 65536 else struct.pack("!BQ", 127, size)
 
 
 PONG: Final = frame(b"3")
@@ -55,6 +62,30 @@ def frames(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int, int]]:
             return
         yield data[start] & 0x0F, begin, end, end
         start = end
+
+
+class Inflating:
+    """What a server sends by permessage-deflate (RFC 7692), its context taken over, as frames that are not deflated."""
+
+    AGREED: Final = b"permessage-deflate"
+    """Stands in the answer to the handshake when the server deflates."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._tail = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The frames that are whole now; the rest waits for its end."""
+        data = self._tail + data
+        done, plain = 0, []
+        for opcode, begin, end, after in frames(data):
+            payload = data[begin:end]
+            if data[done] & _DEFLATED:
+                payload = self._stream.decompress(payload + _LEFT_OUT)
+            plain.append(bytes((0x80 | opcode,)) + _length(len(payload)) + payload)
+            done = after
+        self._tail = data[done:]
+        return b"".join(plain)
 
 
 def upgrade(host: str, port: int, *, deflate: bool) -> bytes:

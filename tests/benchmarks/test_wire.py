@@ -1,5 +1,7 @@
 """The generator's own reader and scanner: what comes in any pieces is counted the same."""
 
+import zlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,3 +81,26 @@ def test_another_rooms_message_is_noticed() -> None:
     client.data_received(message("r2", 1))
     assert crowd.strangers == 1
     assert client.positions[b"r1"].position == 0
+
+
+@given(st.lists(st.integers(1, 200), max_size=20))
+def test_a_stream_that_is_deflated_is_counted_as_any_other(cuts: list[int]) -> None:
+    crowd, sink = Crowd(), Sink()
+    client = Client(crowd, 1, {}, ("r1",))
+    client.connection_made(sink)
+    client.positions[b"r1"] = Position(0)
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+
+    def deflated(frame: bytes) -> bytes:
+        payload = frame[4:] if frame[1] == 126 else frame[2:]
+        short = (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
+        return bytes((0xC1,)) + server_frame(short)[1:]
+
+    stream = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    stream += deflated(message("r1", 1)) + server_frame(b"2") + deflated(message("r1", 2)) + deflated(message("r1", 3))
+    for cut in cuts:
+        client.data_received(stream[:cut])
+        stream = stream[cut:]
+    client.data_received(stream)
+    assert (client.positions[b"r1"].position, client.positions[b"r1"].faults) == (3, 0)
+    assert sink.written[-1] == wire.PONG
