@@ -36,14 +36,14 @@ class Arrival:
 
 
 class Fleet:
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, gives_way: bool = False) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
         self._numbers: list[list[int]] = [[] for _ in range(size)]
         for index in range(size):
             ours, theirs = context.Pipe()
-            process = context.Process(target=worker.main, args=(theirs,), name=f"load-{index}", daemon=True)
+            process = context.Process(target=worker.main, args=(theirs, gives_way), name=f"load-{index}", daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -131,8 +131,8 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(size: int = 2) -> Iterator[Fleet]:
-    running = Fleet(size)
+def fleet(size: int = 2, *, gives_way: bool = False) -> Iterator[Fleet]:
+    running = Fleet(size, gives_way=gives_way)
     try:
         yield running
     finally:

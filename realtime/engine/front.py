@@ -28,13 +28,15 @@ many servers: a crowd does not wait for as many turns as it has heads, and does 
 class FirstRequest(asyncio.Protocol):
     """A connection until somebody serves it."""
 
-    __slots__ = ("_data", "_end", "_front", "_head", "_transport")
+    __slots__ = ("_data", "_end", "_front", "_head", "_is_held", "_searched", "_transport")
 
     def __init__(self, front: "Front") -> None:
         self._front = front
         self._data = b""
         self._end = 0
         self._head: RequestHead | None = None
+        self._is_held = False
+        self._searched = 0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,12 +47,21 @@ class FirstRequest(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        searched = len(self._data)
-        self._data = self._data + data if searched else data
-        if self._head is not None:  # in line, and the client did not wait for the answer
+        self._data = self._data + data if self._data else data
+        if self._head is not None or self._is_held:  # in line, and the client did not wait for the answer
             if len(self._data) > _MAX_EARLY_BYTES:
                 self._transport.pause_reading()
+        elif self._front.runtime.reading.may_serve():
+            self._read()
+        else:
+            self._is_held = True
+            self._front.runtime.reading.wait(self._read)
+
+    def _read(self) -> None:
+        self._is_held = False
+        if self._transport is None or self._transport.is_closing():
             return
+        searched, self._searched = self._searched, len(self._data)
         self._end = end_of_head(self._data, searched)
         if 0 < self._end <= MAX_HEAD_BYTES:
             self._head = read_head(self._data[: self._end])

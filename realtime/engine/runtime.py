@@ -18,6 +18,7 @@ from realtime.engine.limits import EngineLimits
 from realtime.engine.pacer import Pacer
 from realtime.engine.patience import Patience, Waiting
 from realtime.engine.ping_wheel import PingWheel
+from realtime.engine.reading import ReadingTurns
 
 if TYPE_CHECKING:
     from realtime.engine.session import Session
@@ -57,7 +58,7 @@ class Runtime:
     `empty` is set while there is neither. `arriving` are connections that have not said yet what they want, `admitting`
     the admissions under way.
     `pacer` is the line of newcomers, `admissions` of who asks for a namespace, `endings` that of handlers which are yet
-    to be told of their sessions' end.
+    to be told of their sessions' end. `reading` is the line of what has come and is not served yet.
     """
 
     def __init__(self, limits: EngineLimits, clock: Clock, session_prefix: str) -> None:
@@ -68,6 +69,7 @@ class Runtime:
         self.loop = loop
         self.counters = Counters()
         self.flusher = Flusher(loop, clock)
+        self.reading = ReadingTurns(loop)
         self.pacer = Pacer(loop)
         self.admissions = Pacer(loop, rest_s=_GATHER_S)
         self.endings = Pacer(loop)

@@ -106,6 +106,7 @@ class SocketEngine:
             "sockets_lingering": len(runtime.lingering),
             "flushes_waiting": len(runtime.flusher),
             "connections_arriving": len(runtime.arriving),
+            "pieces_waiting": len(runtime.reading),
             "newcomers_waiting": len(runtime.pacer) + len(runtime.admissions),
             "endings_waiting": len(runtime.endings),
             "timers": len(runtime.wheel),

@@ -25,6 +25,7 @@ class WebSocketTransport(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_held",
         "_is_due",
         "_pending",
         "_pending_bytes",
@@ -44,6 +45,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._closing = False
+        self._held: bytes | None = None
         self._is_due = False
 
     def attach(self, transport: asyncio.Transport, head: bytes) -> None:
@@ -133,7 +135,23 @@ class WebSocketTransport(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._reader is not None:
+        if self._reader is None:
+            return
+        if self._held is not None:
+            self._held += data
+        elif self._runtime.reading.may_serve():
+            self._consume(self._reader.feed(data))
+        else:
+            self._held = data
+            self._runtime.reading.wait(self._serve_held)
+            if self._transport is not None:
+                self._transport.pause_reading()
+
+    def _serve_held(self) -> None:
+        data, self._held = self._held, None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()  # closed or not: the client's end has to be heard
+        if self._reader is not None and data is not None:
             self._consume(self._reader.feed(data))
 
     def _consume(self, messages: Iterator[Message]) -> None:
