@@ -4,8 +4,8 @@ Another edge holds those who go on talking in the same rooms, so that there is s
 as the official ones do: after half a second and up to a second of jitter, again and again; it joins with `since`, and
 what it is given then has to be exactly what it missed.
 
-The ten thousand clients give way to the server on the processors they share: by the hundred milliseconds they would
-keep an edge from its own work, which says nothing of an edge whose clients are elsewhere. That makes them slower to come
+The ten thousand clients give way to the server on the processors they share: they would keep an edge from its own work
+by the hundred milliseconds, which says nothing of an edge whose clients are elsewhere. That makes them slower to come
 back, if anything.
 
 Meanwhile a probe from outside says what a stranger waited at the other edge. Beside it stand how late that edge's loop
