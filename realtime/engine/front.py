@@ -48,7 +48,7 @@ class FirstRequest(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._data = self._data + data if self._data else data
-        if self._head is not None or self._is_held:  # in line, and the client did not wait for the answer
+        if self._head is not None or self._is_held:  # in line, and the client did not wait
             if len(self._data) > _MAX_EARLY_BYTES:
                 self._transport.pause_reading()
         elif self._front.runtime.reading.may_serve():

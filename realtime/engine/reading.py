@@ -2,8 +2,9 @@
 
 The loop reads every connection that has something, however many those are: a crowd that comes back sends all at once,
 and the longer such a turn takes, the more has come by the next. So what is beyond a turn's share waits in line, in
-order of arrival, with its connection not read meanwhile; between the turns everything else of the process goes on.
-Never awaits, starts no task. Its line is as long as there are connections: each stands in it once at most.
+order of arrival; between the turns everything else of the process goes on. A websocket is not read meanwhile, a
+connection before its first request as far as that may be long. Never awaits, starts no task. Its line is as long as
+there are connections: each stands in it once at most, and keeps its place when it goes.
 """
 
 import asyncio

@@ -64,6 +64,19 @@ async def test_pieces_of_one_socket_keep_their_order_when_they_wait() -> None:
         assert served.engine.statistics()["pieces_waiting"] == 0
 
 
+async def test_a_socket_whose_piece_waits_is_not_read_until_its_turn() -> None:
+    async with serve() as served:
+        client, transport = await _socket(served)
+        connection = transport._transport
+        assert connection is not None
+        _exhaust(served)
+        transport.data_received(frame_bytes(0x81, b"4first"))
+        assert not connection.is_reading()
+        assert await client.text() == "4first"
+        assert connection.is_reading()
+        client.abort()
+
+
 async def test_a_socket_that_is_closed_while_its_piece_waits_takes_its_leave() -> None:
     async with serve() as served:
         client, transport = await _socket(served)
