@@ -51,7 +51,7 @@ class _Section(BaseModel):
 class EmbeddedSettings(_Section):
     """The MongoDB and Redis that Flow runs itself when no others are named."""
 
-    mongodb_cache_gb: float = Field(default=0.5, ge=0.25, le=64)
+    mongodb_cache_gb: float = Field(default=2.0, ge=0.25, le=64)
     redis_max_memory_mb: int = Field(default=128, ge=16, le=65_536)
     ready_timeout_s: float = Field(default=30.0, gt=0, le=300)
     max_restarts_in_a_row: int = Field(default=5, ge=0, le=100)
