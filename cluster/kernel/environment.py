@@ -5,6 +5,7 @@ behind the caller's back. It never interprets a value; that is the settings' wor
 """
 
 import os
+from collections.abc import Mapping
 
 
 def read() -> dict[str, str]:
@@ -15,6 +16,12 @@ def read() -> dict[str, str]:
 def ensure(name: str, value: str) -> None:
     """Set `name` for this process and its children, whatever it was."""
     os.environ[name] = value
+
+
+def replace(values: Mapping[str, str]) -> None:
+    """Have `values` and nothing else: for a process that takes the place of another."""
+    os.environ.clear()
+    os.environ.update(values)
 
 
 def set_default(name: str, value: str) -> str:

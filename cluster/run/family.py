@@ -5,10 +5,14 @@ when a child is slow. Processes are remembered by id and start time, so a strang
 """
 
 import logging
+import os
 import socket
+import time
 from typing import Any
 
 import psutil
+
+from cluster.run.guard_process import started
 
 _log = logging.getLogger("flow.supervisor")
 
@@ -31,6 +35,14 @@ def process_table(names: dict[int, str]) -> list[dict[str, Any]]:
             continue
     rows.sort(key=lambda row: -row["mb"])
     return rows
+
+
+def age_s(process: int) -> float:
+    """How long ago a process of this machine started, to a hundredth of a second. Raises LookupError."""
+    ticks = started(process)
+    if ticks is None:
+        raise LookupError(f"no process {process}")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def is_local(heartbeat: dict[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.kernel import environment, logs
 from cluster.kernel.errors import SETTINGS_INVALID, FlowError
@@ -20,13 +20,18 @@ from cluster.run import ray_environment, replica_environment, secrets, settings
 from cluster.run.embedded.mongod import Mongod
 from cluster.run.embedded.redis import RedisServer
 from cluster.run.embedded.server import EmbeddedServer, Program
+from cluster.run.fork_server import entrance
+from cluster.run.fork_server.server import ForkServer
 from cluster.run.guard import Guard
 from cluster.run.installation import Installation
 from cluster.run.plan import Plan
 from cluster.run.progress import Progress, stage
 from cluster.run.public_port import PublicPort
 from cluster.run.secrets import Secrets
-from cluster.run.settings import Configuration
+from cluster.run.settings import Configuration, EmbeddedSettings
+
+if TYPE_CHECKING:
+    from cluster.run.ray_runtime import RayRuntime
 
 _log = logging.getLogger("flow.supervisor")
 
@@ -78,19 +83,21 @@ def _embedded(
     """The two servers, not started; they are made even when they are not wanted, for nothing happens by making one."""
     chosen = configuration.flow.embedded
     data, runtime = installation.data, installation.runtime
-
-    def server(program: Program, log: Path) -> EmbeddedServer:
-        return EmbeddedServer(
-            program,
-            log,
-            ready_timeout_s=chosen.ready_timeout_s,
-            max_restarts_in_a_row=chosen.max_restarts_in_a_row,
-        )
-
     mongod_log, redis_log = installation.logs / "mongodb.log", installation.logs / "redis.log"
-    mongod = server(Mongod(data, runtime, mongod_log, chosen.mongodb_cache_gb), mongod_log)
-    redis = server(RedisServer(data, runtime, redis_log, chosen.redis_max_memory_mb), redis_log)
-    return mongod, redis
+    mongod = Mongod(data, runtime, mongod_log, chosen.mongodb_cache_gb)
+    redis = RedisServer(data, runtime, redis_log, chosen.redis_max_memory_mb)
+    return _watched(chosen, mongod, mongod_log), _watched(chosen, redis, redis_log)
+
+
+def _fork_server(plan: Plan, address: str, runtime: "RayRuntime") -> EmbeddedServer:
+    program = ForkServer(address, plan.installation.runtime, runtime.raylet(), runtime.job())
+    return _watched(plan.settings.embedded, program, plan.installation.logs / "fork_server.log")
+
+
+def _watched(chosen: EmbeddedSettings, program: Program, log: Path) -> EmbeddedServer:
+    return EmbeddedServer(
+        program, log, ready_timeout_s=chosen.ready_timeout_s, max_restarts_in_a_row=chosen.max_restarts_in_a_row
+    )
 
 
 def _run(
@@ -100,10 +107,9 @@ def _run(
     progress: Progress,
     on_ready: Callable[[dict[str, Any]], None],
 ) -> None:
-    ray_environment.prepare(
-        replica_environment.of(plan),
-        own_cluster=plan.secrets.ray_address is None,
-    )
+    own_cluster = plan.secrets.ray_address is None
+    fork_address = str(plan.installation.runtime / "fork")
+    ray_environment.prepare({**replica_environment.of(plan), entrance.ADDRESS: fork_address}, own_cluster=own_cluster)
     runtime = None
     try:
         for server in servers:
@@ -116,6 +122,9 @@ def _run(
             logs.adopt("ray", "ray.serve")
             runtime = RayRuntime(plan.settings.ray, plan.installation, plan.secrets.ray_address)
             runtime.start()
+            if own_cluster:
+                servers = (*servers, _fork_server(plan, fork_address, runtime))
+                servers[-1].spawn()
             guard.watch_descendants()
             note.detail = f"joined {plan.secrets.ray_address}" if plan.secrets.ray_address else "local"
         asyncio.run(_supervise(lambda: Supervisor(Parts(plan, runtime, servers, guard, progress)).run(on_ready)))

@@ -26,6 +26,7 @@ from cluster.kernel.tasks import TaskOwner
 from cluster.placement.membership import held_by
 from cluster.placement.view import View
 from cluster.run import wiring
+from cluster.run.family import age_s
 from cluster.run.process import ProcessPlan
 from cluster.run.ray_node import node_id
 from storage.open import Storage
@@ -70,6 +71,7 @@ class MemberProcess(ABC):
         self._since = time.monotonic()
         self._process_started = psutil.Process().create_time()
         self._node = node_id()
+        self._ready_after_s: float | None = None
         self._lag_ms = 0.0
         logs.configure(plan.name, plan.settings.log_level, plan.logs_directory)
         self._tasks = TaskOwner(plan.name, limit=8)
@@ -101,6 +103,7 @@ class MemberProcess(ABC):
             "machine": socket.gethostname(),
             "node": self._node,
             "process_started": self._process_started,
+            "ready_after_s": self._ready_after_s,
             "uptime_s": round(time.monotonic() - self._since, 1),
             "loop_lag_ms": round(self._lag_ms, 1),
             "error": self._error.message if self._error is not None else None,
@@ -163,7 +166,8 @@ class MemberProcess(ABC):
             else:
                 self._error = None
                 self._started.set()
-                _log.info("%s, %.1f s after its process", self._state, time.monotonic() - self._since)
+                self._ready_after_s = round(age_s(os.getpid()), 2)
+                _log.info("%s, %.2f s after its process", self._state, self._ready_after_s)
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from ray import exceptions as ray_exceptions
 from ray._private import node as ray_node
+from ray._private import ray_constants
 from ray._private import worker as ray_worker
 from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 from ray.actor import ActorHandle
@@ -24,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.kernel.errors import DEADLINE_EXCEEDED, INTERNAL, START_FAILED, UNAVAILABLE, FlowError
 from cluster.run.dashboard_gate import DashboardGate
+from cluster.run.fork_server import entrance
 from cluster.run.installation import Installation
 from cluster.run.public_port import free_port
 from cluster.run.settings import RaySettings
@@ -52,6 +54,7 @@ class RayRuntime:
         self._address = address
         self._namespace = installation.name
         self._directory = installation.runtime / "ray"
+        self._classes: dict[type[Any], Any] = {}
 
     @property
     def is_local(self) -> bool:
@@ -74,7 +77,7 @@ class RayRuntime:
     def _start_local(self) -> None:
         # What earlier runs left; the data directory's lock says that none of them lives.
         shutil.rmtree(self._directory, ignore_errors=True)
-        with _head_node(ray_node.Node if self._settings.dashboard else _LeanNode):
+        with _head_node(_OwnNode if self._settings.dashboard else _LeanNode):
             ray.init(
                 address="local",
                 namespace=self._namespace,
@@ -107,6 +110,15 @@ class RayRuntime:
             "dashboard": f"http://127.0.0.1:{self._settings.dashboard_port}" if self._settings.dashboard else None,
         }
 
+    def raylet(self) -> int:
+        """The process that starts the workers of the node that was started here."""
+        [raylet] = ray_node_of_this_process().all_processes[ray_constants.PROCESS_TYPE_RAYLET]
+        return int(raylet.process.pid)
+
+    def job(self) -> str:
+        """As whose work Ray starts hosts and edges: this process's."""
+        return str(ray.get_runtime_context().get_job_id())
+
     def nodes(self) -> list[str]:
         """The ids of the nodes that Ray counts as alive. Asks Ray and waits."""
         return [str(node["NodeID"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
@@ -117,7 +129,9 @@ class RayRuntime:
         """Make a detached actor of that name, on `node` while that is there, or find the one that lives. With
         `restarts` Ray starts it again whenever it dies."""
         strategy: Any = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=True)
-        remote: Any = ray.remote(actor_class)
+        remote = self._classes.get(actor_class)
+        if remote is None:  # kept, for Ray pickles a class and stores it whenever it is wrapped
+            remote = self._classes[actor_class] = ray.remote(actor_class)
         handle = remote.options(
             name=name,
             namespace=self._namespace,
@@ -186,7 +200,15 @@ def ray_node_of_this_process() -> Any:
     return ray_worker._global_node  # noqa: SLF001 - the dashboard's address is known nowhere else
 
 
-class _LeanNode(ray_node.Node):
+class _OwnNode(ray_node.Node):
+    """A head node whose workers come from the fork server."""
+
+    def __init__(self, ray_params: Any, *arguments: Any, **named: Any) -> None:
+        ray_params.worker_path = entrance.__file__
+        super().__init__(ray_params, *arguments, **named)
+
+
+class _LeanNode(_OwnNode):
     """A head node without three processes that Ray has no option to leave out: one copies logs to drivers, one scales
     clouds, one is the dashboard's shell. Nothing here uses them; together they hold 300 MB and double the start's time.
     """

@@ -152,7 +152,8 @@ class Supervisor:
     async def _start_embedded(self) -> None:
         if not self._embedded:
             return
-        with stage(self._progress, " and ".join(server.program.name for server in self._embedded)) as note:
+        *names, last = [server.program.name for server in self._embedded]
+        with stage(self._progress, f"{', '.join(names)} and {last}" if names else last) as note:
             await asyncio.gather(*(server.ready() for server in self._embedded))
             note.detail = "embedded"
         for server in self._embedded:

@@ -51,6 +51,7 @@ class Faults:
             "kill_mongod": lambda fault: self._kill_embedded("MongoDB"),
             "pause_mongod": self._pause_mongod,
             "kill_redis": lambda fault: self._kill_embedded("Redis"),
+            "kill_fork_server": lambda fault: self._kill_embedded("Fork server"),
             "kill_host_unwritten": self._kill_host_unwritten,
             "cut_link": self._cut,
             "mute_edges": lambda fault: self._mute(fault, to_host=True),

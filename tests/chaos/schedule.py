@@ -32,6 +32,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind("kill_mongod", "kill -9 of mongod"),
     Kind("pause_mongod", "SIGSTOP of mongod, then SIGCONT", (0.5, 2.5)),
     Kind("kill_redis", "kill -9 of Redis"),
+    Kind("kill_fork_server", "kill -9 of the fork server"),
     Kind("kill_host_unwritten", "kill -9 of a host while mongod stands still, then SIGCONT", (0.4, 0.8)),
     Kind("cut_link", "every link to a host is reset and refused", (1.0, 4.0)),
     Kind("mute_edges", "nothing from the edges reaches a host; its own words arrive", (1.0, 8.0)),

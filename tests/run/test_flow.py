@@ -76,7 +76,12 @@ def test_a_process_that_no_longer_answers_is_replaced(flow: FlowProcess) -> None
         assert not stopped or stopped[0].status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize("name", ["MongoDB", "Redis"])
+def test_hosts_and_edges_are_copies_of_the_fork_server(flow: FlowProcess) -> None:
+    copied = psutil.Process(flow.status()["embedded"]["Fork server"]["pid"]).children()
+    assert {member["pid"] for member in flow.status()["members"]} <= {process.pid for process in copied}
+
+
+@pytest.mark.parametrize("name", ["MongoDB", "Redis", "Fork server"])
 def test_an_embedded_server_that_was_killed_is_back(flow: FlowProcess, name: str) -> None:
     before = flow.kill(name)
 

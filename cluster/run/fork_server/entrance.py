@@ -1,0 +1,72 @@
+"""What Ray starts for each worker of a Ray of our own: asks the fork server for one, and else becomes one itself.
+
+Ray starts it as a file, with the worker's arguments, environment, directory and output. It hands all of them on and
+ends. A worker comes of it in any case: if there is no fork server for the job, or it does not answer in `ANSWER_S`,
+this process becomes Ray's own program, which imports everything anew. Never two come of it: the copy waits for a last
+word from here, and ends if that does not come. It imports the standard library and the environment's reader alone, so
+it is done in a fortieth of a second.
+"""
+
+import json
+import os
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, NoReturn
+
+from cluster.kernel import environment
+
+ADDRESS: Final = "FLOW_FORK_SERVER"
+"""The environment's name for the path of the fork server's socket, to which a dot and the job are added."""
+JOB: Final = "RAY_JOB_ID"
+ANSWER_S: Final = 10.0
+"""For a fork server that still imports, beside other things that start. With a start of its own it is less than the
+supervisor and Ray wait for a process."""
+SIZE_BYTES: Final = 4
+MOST_BYTES: Final = 1024 * 1024
+"""Of a request; arguments and environments have kilobytes."""
+HERE: Final = b"h"
+GO: Final = b"g"
+
+
+def worker_program() -> Path:
+    """Ray's own program for a worker, found without importing Ray."""
+    ray = find_spec("ray")
+    if ray is None or ray.origin is None:
+        raise RuntimeError("Ray is not installed")
+    return Path(ray.origin).parent / "_private" / "workers" / "default_worker.py"
+
+
+def ask(address: str, arguments: list[str], timeout_s: float) -> bool:
+    """Have a worker forked with this process's environment, directory and output. False when there is no fork server
+    at `address` or one of its steps took longer than `timeout_s`; no worker comes of it then."""
+    words = {"arguments": arguments, "environment": environment.read(), "directory": str(Path.cwd())}
+    request = json.dumps(words).encode()
+    if len(request) > MOST_BYTES:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(address)
+            socket.send_fds(connection, [len(request).to_bytes(SIZE_BYTES)], [0, 1, 2])
+            connection.sendall(request)
+            if connection.recv(len(HERE)) != HERE:
+                return False
+            connection.sendall(GO)
+    except OSError:
+        return False
+    return True
+
+
+def main() -> NoReturn:
+    arguments = sys.argv[1:]
+    found = environment.read()
+    address = f"{found.get(ADDRESS, '')}.{found.get(JOB, '')}"
+    if ask(address, arguments, ANSWER_S):
+        sys.exit(0)
+    os.execv(sys.executable, [sys.executable, str(worker_program()), *arguments])  # noqa: S606 - what Ray would start
+
+
+if __name__ == "__main__":
+    main()
