@@ -162,7 +162,10 @@ class Edge:
             services, self._admission, self._shedding, self._sockets, self._expiry, self._revocations
         )
         self._forwarder = Forwarder(
-            self.name, lambda: self._watcher.view, HopSigner(self._settings.cluster_secret, self._clock)
+            self.name,
+            lambda: self._watcher.view,
+            self._watcher.look,
+            HopSigner(self._settings.cluster_secret, self._clock),
         )
         engine = self._settings.engine
         self._engine = SocketEngine(
@@ -205,10 +208,10 @@ class Edge:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def start(self, host: str, port: int, *, reuse_port: bool = False, private_host: str = "127.0.0.1") -> int:
-        """Serve at `host:port` (0: any), and at a private port of `private_host` for other edges. Returns the port.
+    async def start(self, private_host: str = "127.0.0.1") -> None:
+        """Come up, and serve other edges at a private port of `private_host`. Clients come with `open`.
 
-        Raises FlowError PORT_IN_USE, or UNAVAILABLE when the cluster's view cannot be read.
+        Raises FlowError UNAVAILABLE when the cluster's view cannot be read.
         """
         await self._watcher.start()
         self._recovery.start()
@@ -216,8 +219,15 @@ class Edge:
         _ = self._tasks.start("revocations", self._revocations.run(self.router, self._subscriptions))
         _ = self._tasks.start("load", self._watch_load())
         await self._runner.setup()
-        self._public, bound = await self._listen(host, port, reuse_port=reuse_port)
         _, self.private_port = await self._listen(private_host, 0)
+
+    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Let clients in at `host:port` (0: any). Returns the port. For an edge that the view has: where several edges
+        share a port, the next request of a client comes to another one, which must find this one.
+
+        Raises FlowError PORT_IN_USE.
+        """
+        self._public, bound = await self._listen(host, port, reuse_port=reuse_port)
         return bound
 
     async def _listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[web.BaseSite, int]:

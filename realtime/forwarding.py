@@ -3,14 +3,16 @@
 The engine asks when it does not know a session id. Polls and posts are passed on one by one; a websocket, with which a
 polling client upgrades, is spliced to its edge for as long as it lives. So a load balancer needs no stickiness. It
 promises that a request is passed on at most once, only to an edge of the present view, with bounds on number, size and
-time. That an edge has passed a request on is proven with the cluster's secret; what a client claims of it is ignored.
-The address of a session is that of its opening request, which is never passed on.
+time; an edge that has come up since the view was read is looked for once. That an edge has passed a request on is
+proven with the cluster's secret; what a client claims of it is ignored. The address of a session is that of its opening
+request, which is never passed on.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import aiohttp
@@ -38,6 +40,8 @@ _TIMEOUT_S: Final = 60.0
 _CONNECT_TIMEOUT_S: Final = 2.0
 _MAX_REQUESTS: Final = 2_000
 _MAX_CLOCK_SKEW_S: Final = 60
+_LEAST_GAP_S: Final = 0.05
+"""Between two looks for a newer view, whoever asks for sessions of edges that do not exist."""
 
 
 def session_prefix(edge: str) -> str:
@@ -70,11 +74,16 @@ class HopSigner:
 
 
 class Forwarder:
-    """`view` gives the present view. `close` it in its loop."""
+    """`view` gives the view as it is known, `look` has it read anew and does not raise. `close` it in its loop."""
 
-    def __init__(self, edge: str, view: Callable[[], View], signer: HopSigner) -> None:
+    def __init__(
+        self, edge: str, view: Callable[[], View], look: Callable[[], Awaitable[None]], signer: HopSigner
+    ) -> None:
         self._edge = edge
         self._view = view
+        self._look = look
+        self._looking = asyncio.Lock()
+        self._looked_at = float("-inf")
         self._signer = signer
         self._client: aiohttp.ClientSession | None = None
         self.splices = Splices()
@@ -85,28 +94,55 @@ class Forwarder:
 
     async def __call__(self, session_id: str, request: web.Request) -> web.StreamResponse | None:
         """The owner's answer; None when nobody known owns this session, or it does not answer."""
-        member = self._owner(session_id)
         target = request.path_qs
-        if member is None or self._signer.is_proven(request.headers.get(_HEADER, ""), request.method, target):
+        name, found, _ = session_id.partition(_SEPARATOR)
+        if not found or name == self._edge:
+            return None
+        if self._signer.is_proven(request.headers.get(_HEADER, ""), request.method, target):
             return None
         if self._under_way >= _MAX_REQUESTS:
             self._refused += 1
             return web.Response(status=503)
         self._under_way += 1
         try:
-            if websocket_accept(request) is not None:
-                return await self._splice(member, request, target)
-            return await self._pass_on(member, request, target)
+            return await self._to_owner(name, request, target)
         except (TimeoutError, OSError, aiohttp.ClientError):
             self._failed += 1
             return None
         finally:
             self._under_way -= 1
 
-    def _owner(self, session_id: str) -> Member | None:
-        name, found, _ = session_id.partition(_SEPARATOR)
-        member = self._view().member(name) if found and name != self._edge else None
+    async def _to_owner(self, name: str, request: web.Request, target: str) -> web.StreamResponse | None:
+        known = self._edge_called(name)
+        if known is not None:
+            try:
+                return await self._send(known, request, target)
+            except (ConnectionRefusedError, aiohttp.ClientConnectorError):
+                self._failed += 1  # nobody is there, so nobody has read any of it
+        await self._look_again()
+        newer = self._edge_called(name)
+        if newer is None or (known is not None and newer.address == known.address):
+            return None
+        return await self._send(newer, request, target)
+
+    async def _look_again(self) -> None:
+        """Those who wait share the next look."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        async with self._looking:
+            if self._looked_at <= asked:
+                await asyncio.sleep(self._looked_at + _LEAST_GAP_S - asked)
+                self._looked_at = loop.time()
+                await self._look()
+
+    def _edge_called(self, name: str) -> Member | None:
+        member = self._view().member(name)
         return member if member is not None and member.kind == "edge" else None
+
+    async def _send(self, member: Member, request: web.Request, target: str) -> web.StreamResponse | None:
+        if websocket_accept(request) is not None:
+            return await self._splice(member, request, target)
+        return await self._pass_on(member, request, target)
 
     async def _splice(self, member: Member, request: web.Request, target: str) -> web.StreamResponse | None:
         lines = [f"GET {target} HTTP/1.1", f"Host: {request.host}", "Connection: Upgrade", "Upgrade: websocket"]
@@ -126,7 +162,7 @@ class Forwarder:
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         headers[hdrs.HOST] = request.host  # the owner compares the origin with it
         headers[_HEADER] = self._signer.sign(request.method, target)
-        body = await request.read() if request.can_read_body else None
+        body = await request.read() if request.body_exists else None
         url = URL(f"http://{member.address}{target}", encoded=True)
         async with client.request(request.method, url, headers=headers, data=body, allow_redirects=False) as answer:
             self._forwarded += 1

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -21,6 +22,21 @@ def _die_with_parent() -> None:
     """Runs in the child between fork and exec: nothing here allocates much or takes a lock."""
     if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         os._exit(127)
+
+
+def adopt_orphans() -> None:
+    """Descendants whose parent ends become children of this process, not of the machine's first: those that a fork
+    server made outlive it, and are still known as ours. Whoever notices one's end calls `bury`. Raises OSError."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def bury(process: int) -> None:
+    """Let go of a child that has ended, if it is one; nothing happens otherwise."""
+    try:
+        os.waitpid(process, os.WNOHANG)
+    except ChildProcessError:
+        return
 
 
 class ChildProcess:

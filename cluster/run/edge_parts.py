@@ -1,7 +1,7 @@
 """What makes a process an edge: the edge, on the public port it shares with the others of its machine.
 
-`EdgeActor` makes one for each name it takes. The edge serves before it is announced and leaves the view before it
-stops. If `start` fails everything it brought up is down again. It holds no rule.
+`EdgeActor` makes one for each name it takes. The edge serves other edges before it is announced and clients after it,
+and leaves the view before it stops. If `start` fails everything it brought up is down again. It holds no rule.
 """
 
 import gc
@@ -54,7 +54,7 @@ class EdgeParts:
         edge = edge_wiring.edge(plan, self._name, self._incarnation, storage, self._clock)
         opened.push_async_callback(edge.stop)
         private_host = wiring.link_host(plan)
-        port = await edge.start(plan.settings.host, plan.port, reuse_port=True, private_host=private_host)
+        await edge.start(private_host)
         member = wiring.member(plan, self._name, self._incarnation, (private_host, edge.private_port))
         if await take(storage.view_store, member, self._clock, instead_of=instead_of) is None:
             return False
@@ -62,11 +62,12 @@ class EdgeParts:
             withdraw, storage.view_store, member.name, self._clock, incarnation=member.incarnation
         )
         self._edge = edge
-        _ = gc.collect()
+        _ = gc.collect()  # before there is anybody to hold up
         collector = TaskOwner("edge collector", limit=1)
         opened.push_async_callback(collector.stop)
         quiet = QuietCollector(self._clock, young=_COLLECT_AT, middle=_COLLECT_MORE_AFTER)
         _ = collector.start("collector", quiet.run())
+        port = await edge.open(plan.settings.host, plan.port, reuse_port=True)
         _log.info("serves port %d of %s", port, plan.settings.host)
         return True
 

@@ -8,6 +8,7 @@ promises that nothing it started is left when it returns or raises.
 import asyncio
 import logging
 import resource
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.kernel import environment, logs
 from cluster.kernel.errors import SETTINGS_INVALID, FlowError
 from cluster.run import ray_environment, replica_environment, secrets, settings
+from cluster.run.child_process import adopt_orphans
 from cluster.run.embedded.mongod import Mongod
 from cluster.run.embedded.redis import RedisServer
 from cluster.run.embedded.server import EmbeddedServer, Program
@@ -90,8 +92,14 @@ def _embedded(
 
 
 def _fork_server(plan: Plan, address: str, runtime: "RayRuntime") -> EmbeddedServer:
+    """Started again however often it ends: what starts without it only takes longer."""
     program = ForkServer(address, plan.installation.runtime, runtime.raylet(), runtime.job())
-    return _watched(plan.settings.embedded, program, plan.installation.logs / "fork_server.log")
+    return EmbeddedServer(
+        program,
+        plan.installation.logs / "fork_server.log",
+        ready_timeout_s=plan.settings.embedded.ready_timeout_s,
+        max_restarts_in_a_row=sys.maxsize,
+    )
 
 
 def _watched(chosen: EmbeddedSettings, program: Program, log: Path) -> EmbeddedServer:
@@ -111,6 +119,7 @@ def _run(
     fork_address = str(plan.installation.runtime / "fork")
     ray_environment.prepare({**replica_environment.of(plan), entrance.ADDRESS: fork_address}, own_cluster=own_cluster)
     runtime = None
+    adopt_orphans()
     try:
         for server in servers:
             server.spawn()

@@ -49,7 +49,7 @@ class _Section(BaseModel):
 
 
 class EmbeddedSettings(_Section):
-    """The MongoDB and Redis that Flow runs itself when no others are named. The last two are the fork server's too."""
+    """The MongoDB and Redis that Flow runs itself when no others are named."""
 
     mongodb_cache_gb: float = Field(default=2.0, ge=0.25, le=64)
     redis_max_memory_mb: int = Field(default=128, ge=16, le=65_536)

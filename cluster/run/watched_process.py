@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.kernel.errors import DEADLINE_EXCEEDED, START_FAILED, FlowError
+from cluster.run.child_process import bury
 from cluster.run.family import end_process, is_local, is_running
 from cluster.run.process import ProcessPlan
 from cluster.run.ray_runtime import RayActor, RayRuntime
@@ -236,6 +237,8 @@ class WatchedProcess:
 
     def _died(self) -> None:
         self._forget_descriptor()
+        if is_local(self.heartbeat):
+            bury(int(self.heartbeat["pid"]))
         if self.is_up:
             _log.warning("%s (%s) is gone", self.heartbeat.get("holds") or "a standby", self.name)
         self.is_up = False

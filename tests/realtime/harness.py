@@ -209,7 +209,9 @@ class Flow:
         await host.start()
         return host
 
-    async def add_edge(self, name: str = "edge-0", *, port: int = 0, trusted_proxies: int = 0, **limits: Any) -> Edge:
+    async def add_edge(
+        self, name: str = "edge-0", *, port: int = 0, trusted_proxies: int = 0, looks_s: float = 0.05, **limits: Any
+    ) -> Edge:
         settings = EdgeSettings(
             tokens=TokenSettings("x" * 32, lifetime_s=limits.pop("token_lifetime_s", 900)),
             cluster_secret=SECRET,
@@ -217,7 +219,7 @@ class Flow:
             links=FAST_LINKS,
             api=ApiSettings(trusted_proxies=trusted_proxies),
             password_profile=CHEAPEST,
-            view_poll_interval_s=0.05,
+            view_poll_interval_s=looks_s,
         )
         storage: Any = SimpleNamespace(
             users=self.people,
@@ -229,9 +231,10 @@ class Flow:
         )
         edge = Edge(name, new_id(), settings, storage, self.views, None, CLOCK)
         self.edges.append(edge)
-        port = await edge.start("127.0.0.1", port, reuse_port=True)
+        await edge.start()
         member = Member(name, "edge", new_id(), f"127.0.0.1:{edge.private_port}", "test")
         await announce(self.views, member, CLOCK)
+        port = await edge.open("127.0.0.1", port, reuse_port=True)
         self.urls[name] = f"http://127.0.0.1:{port}"
         return edge
 

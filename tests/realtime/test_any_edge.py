@@ -119,6 +119,22 @@ async def test_a_session_of_an_edge_that_is_dead_or_unknown_is_unknown(flow: Flo
                 assert (answer.status, (await answer.json())["code"]) == (400, 1)
 
 
+async def test_a_session_of_an_edge_that_has_just_come_up_is_found(flow: Flow):
+    """The other edges have not looked at the view since."""
+    slow = await flow.add_edge("edge-slow", looks_s=600.0)
+    for lives in range(1, 3):
+        edge = await flow.add_edge("edge-1")
+        client = await flow.client(await flow.person(), "edge-1").connect(CHAT, transport="polling")
+        async with aiohttp.ClientSession() as http:
+            sid = client.sio.eio.sid
+            url = f"{flow.urls['edge-slow']}/socket.io/?EIO=4&transport=polling&sid={sid}"
+            async with http.post(url, data="3") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok")
+        assert slow.statistics()["requests_forwarded"] == lives
+        await client.close()
+        await edge.stop()
+
+
 async def test_a_client_cannot_claim_to_have_been_passed_on(flow: Flow):
     """What it says of it is ignored: it is passed on all the same, once, and its own address is what counts."""
     await flow.add_edge("edge-1")

@@ -77,8 +77,13 @@ def test_a_process_that_no_longer_answers_is_replaced(flow: FlowProcess) -> None
 
 
 def test_hosts_and_edges_are_copies_of_the_fork_server(flow: FlowProcess) -> None:
-    copied = psutil.Process(flow.status()["embedded"]["Fork server"]["pid"]).children()
-    assert {member["pid"] for member in flow.status()["members"]} <= {process.pid for process in copied}
+    def are_copies() -> bool:
+        status = flow.status()
+        copies = {process.pid for process in psutil.Process(status["embedded"]["Fork server"]["pid"]).children()}
+        members = [member.get("pid") for member in status["members"]]
+        return len(members) >= 3 and copies.issuperset(members)
+
+    eventually(are_copies, "they are not")
 
 
 @pytest.mark.parametrize("name", ["MongoDB", "Redis", "Fork server"])
@@ -91,6 +96,18 @@ def test_an_embedded_server_that_was_killed_is_back(flow: FlowProcess, name: str
 
     eventually(is_back, f"{name} did not come back")
     eventually(lambda: answers(flow), "not ready again")
+
+
+def test_what_the_fork_server_made_is_still_ours_when_it_is_gone(flow: FlowProcess) -> None:
+    member_pids = {member["pid"] for member in flow.status()["members"]}
+    flow.kill("Fork server")
+    flow.kill("host-0")
+    eventually(lambda: answers(flow), "not ready again")
+    status = flow.status()
+    assert {row["pid"] for row in status["processes"]} >= {member["pid"] for member in status["members"]}
+    gone = member_pids - {member["pid"] for member in status["members"]}
+    assert gone
+    assert not any(psutil.pid_exists(pid) for pid in gone), "the dead are buried"
 
 
 def test_the_token_alone_is_printed_and_opens_the_door(flow: FlowProcess) -> None:

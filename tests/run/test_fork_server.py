@@ -91,6 +91,36 @@ def test_without_a_fork_server_nothing_is_forked(tmp_path: Path) -> None:
     assert not entrance.ask(str(tmp_path / "nobody"), [], 1.0)
 
 
+def test_another_module_path_is_not_forked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    assert not entrance.ask(server.address, [], 5.0)
+    assert "another interpreter or module path" in server.said()
+
+
+def test_another_interpreter_is_not_forked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    assert not entrance.ask(server.address, [], 5.0)
+    assert "another interpreter or module path" in server.said()
+
+
+def test_another_form_of_request_is_not_forked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "FORM", 0)
+    assert not entrance.ask(server.address, [], 5.0)
+    assert "another form" in server.said()
+
+
+def test_where_the_directory_is_gone_nothing_is_forked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert not entrance.ask(server.address, [], 5.0)
+    monkeypatch.chdir(tmp_path)
+    assert ask(server, "next")["arguments"] == ["next"]
+
+
 def test_words_that_are_too_many_are_not_sent(server: Server) -> None:
     assert not entrance.ask(server.address, ["x" * entrance.MOST_BYTES], 1.0)
     assert ask(server, "next")["arguments"] == ["next"]
@@ -159,7 +189,7 @@ def test_the_entrance_imports_the_standard_library_alone() -> None:
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["cluster"]
+    assert done.stdout.split() == ["cluster"], "the package it is imported from, and nothing else"
 
 
 def test_everything_that_is_preloaded_leaves_one_thread_and_draws_no_random_numbers() -> None:

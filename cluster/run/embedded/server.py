@@ -19,6 +19,7 @@ _log = logging.getLogger("flow.embedded")
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_DOUBLINGS = 16
 _POLL_S = 0.02
 _HEALTHY_AFTER_S = 30.0
 _LOG_LINES = 3
@@ -98,7 +99,7 @@ class EmbeddedServer:
                     START_FAILED, f"{self.program.name} ended {in_a_row} times in a row. {self._last_words()}"
                 )
             _log.error("%s ended with code %s; restart %d in a row", self.program.name, code, in_a_row)
-            await asyncio.sleep(min(_FIRST_PAUSE_S * 2 ** (in_a_row - 1), _LONGEST_PAUSE_S))
+            await asyncio.sleep(min(_FIRST_PAUSE_S * 2 ** min(in_a_row - 1, _DOUBLINGS), _LONGEST_PAUSE_S))
             if self._stopping:
                 return
             self.spawn()

@@ -3,8 +3,8 @@
 Ray starts it as a file, with the worker's arguments, environment, directory and output. It hands all of them on and
 ends. A worker comes of it in any case: if there is no fork server for the job, or it does not answer in `ANSWER_S`,
 this process becomes Ray's own program, which imports everything anew. Never two come of it: the copy waits for a last
-word from here, and ends if that does not come. It imports the standard library and the environment's reader alone, so
-it is done in a fortieth of a second.
+word from here, and ends if that does not come. It imports the standard library alone: that is quick, and it may be run
+by an interpreter that has no Flow.
 """
 
 import json
@@ -13,9 +13,7 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NoReturn
-
-from cluster.kernel import environment
+from typing import Any, Final, NoReturn
 
 ADDRESS: Final = "FLOW_FORK_SERVER"
 """The environment's name for the path of the fork server's socket, to which a dot and the job are added."""
@@ -26,6 +24,9 @@ supervisor and Ray wait for a process."""
 SIZE_BYTES: Final = 4
 MOST_BYTES: Final = 1024 * 1024
 """Of a request; arguments and environments have kilobytes."""
+FORM: Final = 1
+"""Of a request. A fork server that was started before an upgrade does not answer one of another form."""
+PYTHONPATH: Final = "PYTHONPATH"
 HERE: Final = b"h"
 GO: Final = b"g"
 
@@ -38,14 +39,28 @@ def worker_program() -> Path:
     return Path(ray.origin).parent / "_private" / "workers" / "default_worker.py"
 
 
+def request_of(arguments: list[str]) -> dict[str, Any]:
+    """What a copy needs to be the worker that this process would be. Raises OSError when its directory is gone."""
+    return {
+        "form": FORM,
+        "executable": sys.executable,
+        "arguments": arguments,
+        "environment": _environment(),
+        "directory": str(Path.cwd()),
+    }
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ)  # noqa: TID251 - whoever reads it elsewhere is part of Flow, which may not be here
+
+
 def ask(address: str, arguments: list[str], timeout_s: float) -> bool:
     """Have a worker forked with this process's environment, directory and output. False when there is no fork server
-    at `address` or one of its steps took longer than `timeout_s`; no worker comes of it then."""
-    words = {"arguments": arguments, "environment": environment.read(), "directory": str(Path.cwd())}
-    request = json.dumps(words).encode()
-    if len(request) > MOST_BYTES:
-        return False
+    at `address`, its copy would not be the same, or a step took longer than `timeout_s`; no worker comes of it then."""
     try:
+        request = json.dumps(request_of(arguments)).encode()
+        if len(request) > MOST_BYTES:
+            return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(address)
@@ -61,7 +76,7 @@ def ask(address: str, arguments: list[str], timeout_s: float) -> bool:
 
 def main() -> NoReturn:
     arguments = sys.argv[1:]
-    found = environment.read()
+    found = _environment()
     address = f"{found.get(ADDRESS, '')}.{found.get(JOB, '')}"
     if ask(address, arguments, ANSWER_S):
         sys.exit(0)

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from cluster.kernel import environment
-from cluster.run.fork_server.entrance import GO, HERE, JOB, MOST_BYTES, SIZE_BYTES, worker_program
+from cluster.run.fork_server.entrance import (
+    FORM,
+    GO,
+    HERE,
+    JOB,
+    MOST_BYTES,
+    PYTHONPATH,
+    SIZE_BYTES,
+    worker_program,
+)
 
 RAYLET: Final = "RAY_RAYLET_PID"
 _WAITING: Final = 64
@@ -41,7 +50,7 @@ _MODULES: Final = (
 
 
 class NotForked(Exception):
-    """The request was incomplete or was taken back; no worker comes of it."""
+    """The request was incomplete, was taken back or wants what a copy cannot be; no worker comes of it."""
 
 
 def listen(path: Path) -> socket.socket:
@@ -58,19 +67,34 @@ def preload() -> None:
     runpy.run_path(str(worker_program()), run_name="worker")  # imports alone: it starts under the name "__main__"
     for name in _MODULES:
         importlib.import_module(name)
+    sys.stdout.flush()  # what an import has said is not said again by each copy
     gc.collect()
     gc.freeze()
 
 
 def serve(listener: socket.socket, become: Callable[[dict[str, Any]], NoReturn]) -> NoReturn:
-    """Fork for each connection, for ever; the copy reads the request and does `become` with it."""
+    """Fork for each connection, for ever; the copy reads the request and does `become` with it. Where no process can
+    be made the connection is closed, and whoever asked goes without us."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies are Ray's to watch: the kernel buries them
     while True:
         connection, _ = listener.accept()
         with connection:
-            if _user(connection) == os.getuid() and os.fork() == 0:
+            if _user(connection) == os.getuid() and _is_copy():
                 listener.close()
                 _copy(connection, become)
+
+
+def _is_copy() -> bool:
+    try:
+        return os.fork() == 0
+    except OSError as error:
+        _say(error)
+        return False
+
+
+def _say(error: Exception) -> None:
+    sys.stderr.write(f"no worker: {type(error).__name__}: {error}\n")
+    sys.stderr.flush()
 
 
 def _user(connection: socket.socket) -> int:
@@ -84,18 +108,18 @@ def _copy(connection: socket.socket, become: Callable[[dict[str, Any]], NoReturn
     os.setpgid(0, 0)  # Ray ends what a worker leaves by its process group: ours must not be in it
     try:
         request = _agreed(connection)
-    except (NotForked, OSError, ValueError) as error:
-        sys.stderr.write(f"no worker: {type(error).__name__}: {error}\n")
-        sys.stderr.flush()
+    except (NotForked, OSError, ValueError, LookupError, TypeError) as error:
+        _say(error)
         os._exit(1)
     connection.close()
     become(request)
 
 
 def _agreed(connection: socket.socket) -> dict[str, Any]:
-    """The request, once whoever asked has said that it starts no worker itself; its output is in place of ours.
+    """The request, once whoever asked has said that it starts no worker itself. Its directory is ours then, and its
+    output in place of ours.
 
-    Raises NotForked, OSError or ValueError.
+    Raises NotForked, OSError, or what a request of another form makes of its reading.
     """
     connection.settimeout(_REQUEST_S)
     size, descriptors, _, _ = socket.recv_fds(connection, SIZE_BYTES, _OUTPUTS)
@@ -110,6 +134,8 @@ def _agreed(connection: socket.socket) -> dict[str, Any]:
             raise NotForked("the request ended in its middle")
         packed += piece
     request: dict[str, Any] = json.loads(packed)
+    _check(request)
+    os.chdir(request["directory"])
     connection.sendall(HERE)
     if connection.recv(len(GO)) != GO:
         raise NotForked("whoever asked no longer waits")
@@ -119,13 +145,23 @@ def _agreed(connection: socket.socket) -> dict[str, Any]:
     return request
 
 
+def _check(request: dict[str, Any]) -> None:
+    """A copy has the interpreter and the module path of the fork server. Ray's runtime environments may want others
+    (conda, pip, `working_dir`): those start anew. Raises NotForked."""
+    if request["form"] != FORM:
+        raise NotForked("a request of another form")
+    theirs = (request["executable"], request["environment"].get(PYTHONPATH))
+    if theirs != (sys.executable, environment.read().get(PYTHONPATH)):
+        raise NotForked("another interpreter or module path")
+
+
 def become_worker(request: dict[str, Any]) -> NoReturn:
     """Run Ray's program for a worker in this process, as if it had been started with the request's words."""
     program = worker_program()
     environment.replace(request["environment"])
-    os.chdir(request["directory"])
     sys.argv[:] = [str(program), *request["arguments"]]
-    sys.path[0] = str(program.parent)
+    if not sys.flags.safe_path:
+        sys.path[0] = str(program.parent)
     runpy.run_path(str(program), run_name="__main__")
     sys.exit(0)
 
