@@ -1,5 +1,6 @@
 """The fork server: a copy becomes what whoever asked it for would have become, once, or nothing comes of it."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -181,6 +182,21 @@ def test_the_entrance_becomes_rays_own_program_where_there_is_no_fork_server() -
     command = [sys.executable, entrance.__file__, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--worker-launch-time-ms" in done.stdout
+
+
+def test_the_entrance_becomes_rays_own_program_where_there_is_no_flow() -> None:
+    """In an interpreter that has Ray and not Flow; `-S` leaves out what would make it found."""
+    packages = Path(importlib.util.find_spec("ray").origin).parents[1]
+    code = (
+        "import runpy, sys; sys.modules['cluster'] = None; import os; "
+        "os.execv = lambda program, words: print(*words); "
+        f"sys.argv = [{entrance.__file__!r}, 'x']; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    environment = {"PYTHONPATH": str(packages), "PATH": os.defpath, entrance.ADDRESS: "/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "default_worker.py x" in done.stdout
 
 
 def test_the_entrance_imports_the_standard_library_alone() -> None:

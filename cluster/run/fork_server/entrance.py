@@ -3,8 +3,8 @@
 Ray starts it as a file, with the worker's arguments, environment, directory and output. It hands all of them on and
 ends. A worker comes of it in any case: if there is no fork server for the job, or it does not answer in `ANSWER_S`,
 this process becomes Ray's own program, which imports everything anew. Never two come of it: the copy waits for a last
-word from here, and ends if that does not come. It imports the standard library alone: that is quick, and it may be run
-by an interpreter that has no Flow.
+word from here, and ends if that does not come. It imports the standard library alone, and the environment's reader:
+that is quick. An interpreter that has no Flow goes without a fork server.
 """
 
 import json
@@ -40,7 +40,8 @@ def worker_program() -> Path:
 
 
 def request_of(arguments: list[str]) -> dict[str, Any]:
-    """What a copy needs to be the worker that this process would be. Raises OSError when its directory is gone."""
+    """What a copy needs to be the worker that this process would be. Raises OSError when its directory is gone,
+    ImportError where there is no Flow."""
     return {
         "form": FORM,
         "executable": sys.executable,
@@ -51,7 +52,10 @@ def request_of(arguments: list[str]) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    return dict(os.environ)  # noqa: TID251 - whoever reads it elsewhere is part of Flow, which may not be here
+    """Raises ImportError where there is no Flow, as in a runtime environment with an interpreter of its own."""
+    from cluster.kernel import environment
+
+    return environment.read()
 
 
 def ask(address: str, arguments: list[str], timeout_s: float) -> bool:
@@ -69,16 +73,18 @@ def ask(address: str, arguments: list[str], timeout_s: float) -> bool:
             if connection.recv(len(HERE)) != HERE:
                 return False
             connection.sendall(GO)
-    except OSError:
+    except (OSError, ImportError):
         return False
     return True
 
 
 def main() -> NoReturn:
     arguments = sys.argv[1:]
-    found = _environment()
-    address = f"{found.get(ADDRESS, '')}.{found.get(JOB, '')}"
-    if ask(address, arguments, ANSWER_S):
+    try:
+        found = _environment()
+    except ImportError:
+        found = {}
+    if ADDRESS in found and ask(f"{found[ADDRESS]}.{found.get(JOB, '')}", arguments, ANSWER_S):
         sys.exit(0)
     os.execv(sys.executable, [sys.executable, str(worker_program()), *arguments])  # noqa: S606 - what Ray would start
 
