@@ -1,8 +1,8 @@
 """One embedded server: started, awaited until it answers, watched, restarted, stopped.
 
-The supervisor owns one for MongoDB and one for Redis unless the environment names others. A server that dies is
-started again with growing pauses; one that keeps dying is given up after the settings' limit, loudly. What a server is
-(its command, its readiness) comes from `mongod` and `redis`; this file knows only processes.
+The supervisor owns one for MongoDB and one for Redis unless the environment names others, and one for the fork server
+of a Ray of its own. A server that dies is started again with growing pauses; one that keeps dying is given up after its
+limit, loudly. What a server is (its command, its readiness) comes from its `Program`; this file knows only processes.
 """
 
 import asyncio
