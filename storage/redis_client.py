@@ -13,11 +13,14 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
 from cluster.kernel.errors import START_FAILED, FlowError
 from storage.together import Together
 
+_DRIVER: Final = DriverInfo()
+"""Once for all connections: the driver looks its own version up among the installed packages, for milliseconds."""
 _AWAY: Final = (RedisError, OSError, TimeoutError)
 _LISTEN_POLL_S: Final = 1.0
 _STAMP_MS: Final = 120_000
@@ -66,6 +69,7 @@ class RedisClient:
                 timeout=timeout_s,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
+                driver_info=_DRIVER,
                 retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),  # a pooled one may be dead
             )
         except ValueError as error:

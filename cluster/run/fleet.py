@@ -136,7 +136,12 @@ class Fleet:
                 pass
             self._wake.clear()
             self._adopt()
-            await self._carry_out(self._next_steps())
+            given_up = self._give_up()
+            try:
+                await self._carry_out(self._next_steps())
+            finally:
+                for process in given_up:  # Ray has to be told, and that can wait until others have their names
+                    process.kill()
             self._tell_waiting()
 
     def _adopt(self) -> None:
@@ -167,10 +172,15 @@ class Fleet:
             _log.warning("%s is back as %s, %.2f s later", member.name, incarnation, silent_s)
         member.silent_since = None
 
+    def _give_up(self) -> list[WatchedProcess]:
+        """Forget those that are lost."""
+        lost = [process for process in self._processes.values() if process.is_lost]
+        for process in lost:
+            _log.warning("%s is given up", process.name)
+            del self._processes[process.name]
+        return lost
+
     def _next_steps(self) -> list[Step]:
-        for name in [name for name, process in self._processes.items() if process.is_lost]:
-            _log.warning("%s is given up", name)
-            self._processes.pop(name).kill()
         processes = [
             KnownProcess(p.name, p.plan.kind, p.is_coming, p.is_standby, p.node) for p in self._processes.values()
         ]

@@ -21,7 +21,7 @@ from pathlib import Path
 from cluster.run.fork_server.program import listen, serve
 
 def become(request):
-    words = {**request, "process": os.getpid(), "group": os.getpgid(0), "parent": os.getppid()}
+    words = {**request._asdict(), "process": os.getpid(), "group": os.getpgid(0), "parent": os.getppid()}
     words["children"] = signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
     print(json.dumps(words), flush=True)
     os._exit(0)
@@ -105,7 +105,7 @@ def test_another_interpreter_is_not_forked(server: Server, monkeypatch: pytest.M
 
 
 def test_another_form_of_request_is_not_forked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entrance, "FORM", 0)
+    monkeypatch.setattr(entrance, "FORM", "1")
     assert not entrance.ask(server.address, [], 5.0)
     assert "another form" in server.said()
 
@@ -154,12 +154,22 @@ def send_half(connection: socket.socket) -> None:
     connection.sendall(b"{")
 
 
-def send_no_json(connection: socket.socket) -> None:
-    socket.send_fds(connection, [(2).to_bytes(entrance.SIZE_BYTES)], [0, 1, 2])
-    connection.sendall(b"]]")
+def send_too_few_words(connection: socket.socket) -> None:
+    packed = entrance.FORM.encode()
+    socket.send_fds(connection, [len(packed).to_bytes(entrance.SIZE_BYTES)], [0, 1, 2])
+    connection.sendall(packed)
 
 
-@pytest.mark.parametrize("send", [send_nothing, send_no_outputs, send_an_enormous_size, send_half, send_no_json])
+def send_no_number(connection: socket.socket) -> None:
+    packed = entrance.END.join([entrance.FORM, sys.executable, "/", "many"]).encode()
+    socket.send_fds(connection, [len(packed).to_bytes(entrance.SIZE_BYTES)], [0, 1, 2])
+    connection.sendall(packed)
+
+
+@pytest.mark.parametrize(
+    "send",
+    [send_nothing, send_no_outputs, send_an_enormous_size, send_half, send_too_few_words, send_no_number],
+)
 def test_what_is_not_a_request_harms_nobody(server: Server, send: Callable[[socket.socket], None]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(server.address)
@@ -227,3 +237,24 @@ for _ in range(2):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     first, second = (line.split() for line in done.stdout.splitlines())
     assert not set(first) & set(second)
+
+
+def test_a_copy_keeps_to_one_processor_while_it_starts() -> None:
+    code = """
+import os
+import threading
+from cluster.run.fork_server.one_processor import keep_to_one
+
+everywhere = os.sched_getaffinity(0)
+keep_to_one(1)
+assert len(os.sched_getaffinity(0)) == 1
+released = threading.Event()
+early = threading.Thread(target=released.wait)  # made meanwhile, and so kept with it
+early.start()
+assert os.sched_getaffinity(early.native_id) == os.sched_getaffinity(0)
+[timer] = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+timer.join()
+assert all(os.sched_getaffinity(int(thread)) == everywhere for thread in os.listdir("/proc/self/task"))
+released.set()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,17 +3,22 @@
 Ray starts it as a file, with the worker's arguments, environment, directory and output. It hands all of them on and
 ends. A worker comes of it in any case: if there is no fork server for the job, or it does not answer in `ANSWER_S`,
 this process becomes Ray's own program, which imports everything anew. Never two come of it: the copy waits for a last
-word from here, and ends if that does not come. It imports the standard library alone, and the environment's reader:
-that is quick. An interpreter that has no Flow goes without a fork server.
+word from here, and ends if that does not come. An interpreter that has no Flow goes without a fork server.
+
+Those who serve feel what it imports, and so that is little: no `json`, `pathlib` or `typing`, which with all that they
+import take as long as the rest.
 """
 
-import json
+from __future__ import annotations
+
 import os
 import socket
 import sys
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Final, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Final, NoReturn
 
 ADDRESS: Final = "FLOW_FORK_SERVER"
 """The environment's name for the path of the fork server's socket, to which a dot and the job are added."""
@@ -24,8 +29,10 @@ supervisor and Ray wait for a process."""
 SIZE_BYTES: Final = 4
 MOST_BYTES: Final = 1024 * 1024
 """Of a request; arguments and environments have kilobytes."""
-FORM: Final = 1
-"""Of a request. A fork server that was started before an upgrade does not answer one of another form."""
+FORM: Final = "2"
+"""Of a request, its first word. A fork server that was started before an upgrade answers none of another form."""
+END: Final = "\0"
+"""Between the words of a request; no argument, path or variable of the environment can contain it."""
 PYTHONPATH: Final = "PYTHONPATH"
 HERE: Final = b"h"
 GO: Final = b"g"
@@ -33,22 +40,23 @@ GO: Final = b"g"
 
 def worker_program() -> Path:
     """Ray's own program for a worker, found without importing Ray."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
     ray = find_spec("ray")
     if ray is None or ray.origin is None:
         raise RuntimeError("Ray is not installed")
     return Path(ray.origin).parent / "_private" / "workers" / "default_worker.py"
 
 
-def request_of(arguments: list[str]) -> dict[str, Any]:
-    """What a copy needs to be the worker that this process would be. Raises OSError when its directory is gone,
-    ImportError where there is no Flow."""
-    return {
-        "form": FORM,
-        "executable": sys.executable,
-        "arguments": arguments,
-        "environment": _environment(),
-        "directory": str(Path.cwd()),
-    }
+def request_of(arguments: list[str]) -> bytes:
+    """What a copy needs to be the worker that this process would be: form, interpreter, directory, the number of
+    arguments, these, and the environment as `NAME=value`. Raises OSError when its directory is gone, ImportError where
+    there is no Flow."""
+    directory = os.getcwd()  # noqa: PTH109 - pathlib alone takes longer than all of this
+    variables = [f"{name}={value}" for name, value in _environment().items()]
+    words = [FORM, sys.executable, directory, str(len(arguments)), *arguments, *variables]
+    return END.join(words).encode(errors="surrogateescape")
 
 
 def _environment() -> dict[str, str]:
@@ -62,7 +70,7 @@ def ask(address: str, arguments: list[str], timeout_s: float) -> bool:
     """Have a worker forked with this process's environment, directory and output. False when there is no fork server
     at `address`, its copy would not be the same, or a step took longer than `timeout_s`; no worker comes of it then."""
     try:
-        request = json.dumps(request_of(arguments)).encode()
+        request = request_of(arguments)
         if len(request) > MOST_BYTES:
             return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -85,7 +93,7 @@ def main() -> NoReturn:
     except ImportError:
         found = {}
     if ADDRESS in found and ask(f"{found[ADDRESS]}.{found.get(JOB, '')}", arguments, ANSWER_S):
-        sys.exit(0)
+        os._exit(0)  # nothing is open and nothing waits to be written: no need to take the interpreter apart
     os.execv(sys.executable, [sys.executable, str(worker_program()), *arguments])  # noqa: S606 - what Ray would start
 
 

@@ -7,7 +7,6 @@ the request, so that nothing in one can harm the next. Only processes of this us
 
 import gc
 import importlib
-import json
 import os
 import runpy
 import signal
@@ -15,11 +14,13 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from cluster.kernel import environment
 from cluster.run.fork_server.entrance import (
+    END,
     FORM,
     GO,
     HERE,
@@ -29,6 +30,7 @@ from cluster.run.fork_server.entrance import (
     SIZE_BYTES,
     worker_program,
 )
+from cluster.run.fork_server.one_processor import keep_to_one
 
 RAYLET: Final = "RAY_RAYLET_PID"
 _WAITING: Final = 64
@@ -47,6 +49,15 @@ _MODULES: Final = (
     "ray._private.arrow_serialization",
     "starlette.datastructures",
 )
+
+
+class Request(NamedTuple):
+    """What the worker is to be."""
+
+    executable: str
+    directory: str
+    arguments: list[str]
+    environment: dict[str, str]
 
 
 class NotForked(Exception):
@@ -72,16 +83,18 @@ def preload() -> None:
     gc.freeze()
 
 
-def serve(listener: socket.socket, become: Callable[[dict[str, Any]], NoReturn]) -> NoReturn:
+def serve(listener: socket.socket, become: Callable[[Request], NoReturn]) -> NoReturn:
     """Fork for each connection, for ever; the copy reads the request and does `become` with it. Where no process can
     be made the connection is closed, and whoever asked goes without us."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies are Ray's to watch: the kernel buries them
-    while True:
+    for turn in count():
         connection, _ = listener.accept()
         with connection:
             if _user(connection) == os.getuid() and _is_copy():
                 listener.close()
+                keep_to_one(turn)
                 _copy(connection, become)
+    raise AssertionError("nobody counts that far")
 
 
 def _is_copy() -> bool:
@@ -103,19 +116,19 @@ def _user(connection: socket.socket) -> int:
     return int(_CREDENTIALS.unpack(packed)[1])
 
 
-def _copy(connection: socket.socket, become: Callable[[dict[str, Any]], NoReturn]) -> NoReturn:
+def _copy(connection: socket.socket, become: Callable[[Request], NoReturn]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpgid(0, 0)  # Ray ends what a worker leaves by its process group: ours must not be in it
     try:
         request = _agreed(connection)
-    except (NotForked, OSError, ValueError, LookupError, TypeError) as error:
+    except (NotForked, OSError, ValueError) as error:
         _say(error)
         os._exit(1)
     connection.close()
     become(request)
 
 
-def _agreed(connection: socket.socket) -> dict[str, Any]:
+def _agreed(connection: socket.socket) -> Request:
     """The request, once whoever asked has said that it starts no worker itself. Its directory is ours then, and its
     output in place of ours.
 
@@ -133,9 +146,9 @@ def _agreed(connection: socket.socket) -> dict[str, Any]:
         if not piece:
             raise NotForked("the request ended in its middle")
         packed += piece
-    request: dict[str, Any] = json.loads(packed)
+    request = _read(packed.decode(errors="surrogateescape"))
     _check(request)
-    os.chdir(request["directory"])
+    os.chdir(request.directory)
     connection.sendall(HERE)
     if connection.recv(len(GO)) != GO:
         raise NotForked("whoever asked no longer waits")
@@ -145,21 +158,34 @@ def _agreed(connection: socket.socket) -> dict[str, Any]:
     return request
 
 
-def _check(request: dict[str, Any]) -> None:
+def _read(packed: str) -> Request:
+    """Raises NotForked or ValueError."""
+    form, *words = packed.split(END)
+    if form != FORM:
+        raise NotForked("a request of another form")
+    executable, directory, size, *words = words
+    arguments, variables = words[: int(size)], words[int(size) :]
+    return Request(executable, directory, arguments, dict(_variable(word) for word in variables))
+
+
+def _variable(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value
+
+
+def _check(request: Request) -> None:
     """A copy has the interpreter and the module path of the fork server. Ray's runtime environments may want others
     (conda, pip, `working_dir`): those start anew. Raises NotForked."""
-    if request["form"] != FORM:
-        raise NotForked("a request of another form")
-    theirs = (request["executable"], request["environment"].get(PYTHONPATH))
+    theirs = (request.executable, request.environment.get(PYTHONPATH))
     if theirs != (sys.executable, environment.read().get(PYTHONPATH)):
         raise NotForked("another interpreter or module path")
 
 
-def become_worker(request: dict[str, Any]) -> NoReturn:
+def become_worker(request: Request) -> NoReturn:
     """Run Ray's program for a worker in this process, as if it had been started with the request's words."""
     program = worker_program()
-    environment.replace(request["environment"])
-    sys.argv[:] = [str(program), *request["arguments"]]
+    environment.replace(request.environment)
+    sys.argv[:] = [str(program), *request.arguments]
     if not sys.flags.safe_path:
         sys.path[0] = str(program.parent)
     runpy.run_path(str(program), run_name="__main__")
