@@ -24,6 +24,9 @@ _log = logging.getLogger("flow.supervisor")
 _OWN_STALL_S = 0.5
 """A wait that took this much longer than it may says something of the supervisor, not of the process."""
 _START_LOOK_S = 0.25
+_BREATH_S = 0.02
+"""Between a death and what follows from it. Right after a death the kernel takes the process apart, and Ray and MongoDB
+hear of it, all at once: other members' messages should not wait for our part as well, and nobody feels so short a wait."""
 
 
 class WatchedProcess:
@@ -245,7 +248,7 @@ class WatchedProcess:
         now = self._loop.time()
         self._vigil.died(now)
         self.is_lost = self._vigil.verdict(now) is Verdict.LOST
-        self._changed()
+        self._loop.call_later(_BREATH_S, self._changed)
 
     async def _call(self, method: str, *arguments: Any, timeout_s: float) -> Any:
         if self._actor is None:
