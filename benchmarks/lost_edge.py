@@ -8,9 +8,9 @@ Twice: once with clients that compete with the server for the processors, once w
 first is what this machine can do, the second what an edge does whose clients have processors of their own; giving way
 makes them slower to come back, if anything.
 
-Meanwhile a probe from outside says what a stranger waited at the other edge. Beside it stand how late that edge's loop
-was, and how much processor time its thread used, between beats of 5 ms: what it did not use it spent in line for a
-processor, or in a call that blocks.
+Meanwhile a probe from outside says what a stranger waited at the other edge. Beside it stand, between beats of 5 ms,
+how late that edge's loop was, how much processor time its thread used, and for how long it was blocked: late without
+having stood in line for a processor.
 """
 
 import os
@@ -44,6 +44,7 @@ def run(options: Options) -> Outcome:
         who = f"clients {row['clients']}"
         checks += [
             Check(f"seconds until all are back and whole, {who}", row["back_s"], None, 15, at_most=True),
+            Check(f"ms the other edge's loop was blocked, {who}", row["loop_blocked_ms_max"], None, 100, at_most=True),
             Check(
                 f"ms the other edge's loop kept a probe waiting, {who}", row["probe_ms_max"], None, 100, at_most=True
             ),
@@ -88,6 +89,7 @@ def _measured(options: Options, server: Flow, crowd: Fleet) -> dict[str, Any]:
         "accepted_in_all": account.check(),
         "resynchronised": sum(part.resyncs for part in settled),
         "loop_held_ms_max": gauges["loop_held_s_max"] * 1000,
+        "loop_blocked_ms_max": gauges["loop_blocked_s_max"] * 1000,
         "loop_late_ms_max": gauges["loop_late_s_max"] * 1000,
         "probe_ms_p99": percentile(probe.waits_ms, 0.99),
         "probe_ms_max": max(probe.waits_ms),

@@ -1,12 +1,14 @@
-"""How late an event loop is, and how much of that its own thread computed.
+"""How late an event loop is, how much of that its own thread computed, and how much it was blocked.
 
 The edge takes a beat now and then and feeds what it finds to load shedding. A loop that is late while its thread
-computes is held by some callback. One that is late while its thread does not waits for a processor, for another thread
-of the process, or in a call that blocks: which of them, it does not say. It promises an upper bound: no turn computes
-for longer than what is told, which is too much by an interval's work at most.
+computes is held by some callback. What it is late without having stood in line for a processor it was blocked: by a
+callback that computes, a call that waits, or another thread of the process. What it stood in line is the machine's load
+and no fault of the process. It promises an upper bound: no turn computes or blocks for longer than what is told, which is
+too much by an interval's work at most.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Final
@@ -17,27 +19,52 @@ _MINUTES_KEPT: Final = 5
 _MINUTE_S: Final = 60.0
 
 
-class LoopWatch:
-    """`thread_time` is the processor time of the loop's thread in seconds."""
+def time_in_line() -> float:
+    """The seconds that this thread has been ready to run while its processor had others to run; 0 where the system does
+    not say. The second number, in nanoseconds, of what Linux documents in `Documentation/scheduler/sched-stats`."""
+    try:
+        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return 0.0
+    try:
+        return int(os.pread(descriptor, 64, 0).split()[1]) / 1e9
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, clock: Clock, thread_time: Callable[[], float] = time.thread_time) -> None:
+
+class LoopWatch:
+    """`thread_time` is the processor time of the loop's thread in seconds, `in_line` what it has waited for one."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        thread_time: Callable[[], float] = time.thread_time,
+        in_line: Callable[[], float] = time_in_line,
+    ) -> None:
         self._clock = clock
         self._thread_time = thread_time
+        self._in_line = in_line
         self._late = _Longest(clock)
         self._held = _Longest(clock)
+        self._blocked = _Longest(clock)
 
     async def beat(self, interval_s: float) -> float:
         """Wait that long; the seconds by which the loop was late."""
-        began, used = self._clock.monotonic(), self._thread_time()
+        began, used, waited = self._clock.monotonic(), self._thread_time(), self._in_line()
         await asyncio.sleep(interval_s)
         late_s = max(0.0, self._clock.monotonic() - began - interval_s)
         self._late.add(late_s)
         self._held.add(self._thread_time() - used)
+        self._blocked.add(max(0.0, late_s - (self._in_line() - waited)))
         return late_s
 
     def statistics(self) -> dict[str, float]:
-        """The longest of the last few minutes: late in all, and computed between two beats."""
-        return {"loop_late_s_max": self._late.value, "loop_held_s_max": self._held.value}
+        """The longest of the last few minutes: late in all, computed between two beats, and blocked."""
+        return {
+            "loop_late_s_max": self._late.value,
+            "loop_held_s_max": self._held.value,
+            "loop_blocked_s_max": self._blocked.value,
+        }
 
 
 class _Longest:

@@ -26,7 +26,7 @@ _OWN_STALL_S = 0.5
 _START_LOOK_S = 0.25
 _BREATH_S = 0.02
 """Between a death and what follows from it. Right after a death the kernel takes the process apart, and Ray and MongoDB
-hear of it, all at once: other members' messages should not wait for our part as well, and nobody feels so short a wait."""
+hear of it, all at once: other members' messages should not wait for our part as well. Nobody feels so short a wait."""
 
 
 class WatchedProcess:

@@ -5,34 +5,57 @@ import asyncio
 import pytest
 
 from cluster.kernel.clock import ManualClock
-from realtime.loop_watch import LoopWatch
+from realtime.loop_watch import LoopWatch, time_in_line
 
 
 class Machine:
-    """A turn of the loop that takes so long, of which its thread had the processor for so long."""
+    """A turn of the loop that takes so long, in which its thread computed and stood in line for so long."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.used = 0.0
-        self.watch = LoopWatch(self.clock, lambda: self.used)
+        self.waited = 0.0
+        self.watch = LoopWatch(self.clock, lambda: self.used, lambda: self.waited)
 
-    async def turn(self, seconds: float, on_processor: float) -> float:
+    async def turn(self, seconds: float, on_processor: float, in_line: float = 0.0) -> float:
         def pass_time() -> None:
             self.clock.advance(seconds)
             self.used += on_processor
+            self.waited += in_line
 
         asyncio.get_running_loop().call_soon(pass_time)
         return await self.watch.beat(0.001)
 
+    def longest(self) -> tuple[float, float, float]:
+        found = self.watch.statistics()
+        return found["loop_late_s_max"], found["loop_held_s_max"], found["loop_blocked_s_max"]
+
 
 async def test_a_loop_that_is_held_is_told_from_one_that_waits_for_a_processor() -> None:
     machine = Machine()
-    assert machine.watch.statistics() == {"loop_late_s_max": 0.0, "loop_held_s_max": 0.0}
-    assert await machine.turn(0.201, 0.05) == pytest.approx(0.2)
-    assert machine.watch.statistics() == pytest.approx({"loop_late_s_max": 0.2, "loop_held_s_max": 0.05})
+    assert machine.longest() == (0.0, 0.0, 0.0)
+    assert await machine.turn(0.201, 0.05, in_line=0.15) == pytest.approx(0.2)
+    assert machine.longest() == pytest.approx((0.2, 0.05, 0.05))
     assert await machine.turn(0.101, 0.1) == pytest.approx(0.1)
-    assert machine.watch.statistics() == pytest.approx({"loop_late_s_max": 0.2, "loop_held_s_max": 0.1})
+    assert machine.longest() == pytest.approx((0.2, 0.1, 0.1))
     assert await machine.turn(0.0005, 0.0) == 0.0
+
+
+async def test_a_call_that_blocks_is_seen_though_nothing_computes() -> None:
+    machine = Machine()
+    await machine.turn(0.301, 0.0, in_line=0.1)
+    assert machine.longest() == pytest.approx((0.3, 0.0, 0.2))
+
+
+async def test_who_stood_in_line_before_it_was_due_was_not_blocked() -> None:
+    machine = Machine()
+    await machine.turn(0.011, 0.0, in_line=0.0105)
+    assert machine.longest()[2] == 0.0
+
+
+def test_the_time_in_line_never_goes_back() -> None:
+    before = time_in_line()
+    assert 0.0 <= before <= time_in_line()
 
 
 async def test_what_was_minutes_ago_is_forgotten() -> None:
@@ -40,8 +63,8 @@ async def test_what_was_minutes_ago_is_forgotten() -> None:
     await machine.turn(0.301, 0.3)
     machine.clock.advance(200.0)
     await machine.turn(0.011, 0.01)
-    assert machine.watch.statistics()["loop_late_s_max"] == pytest.approx(0.3)
+    assert machine.longest()[0] == pytest.approx(0.3)
     machine.clock.advance(100.0)
-    assert machine.watch.statistics() == pytest.approx({"loop_late_s_max": 0.01, "loop_held_s_max": 0.01})
+    assert machine.longest() == pytest.approx((0.01, 0.01, 0.01))
     machine.clock.advance(1_000.0)
-    assert machine.watch.statistics() == {"loop_late_s_max": 0.0, "loop_held_s_max": 0.0}
+    assert machine.longest() == (0.0, 0.0, 0.0)
