@@ -3,8 +3,8 @@
 The edge takes a beat now and then and feeds what it finds to load shedding. A loop that is late while its thread
 computes is held by some callback. What it is late without having stood in line for a processor it was blocked: by a
 callback that computes, a call that waits, or another thread of the process. What it stood in line is the machine's load
-and no fault of the process. It promises an upper bound: no turn computes or blocks for longer than what is told, which is
-too much by an interval's work at most.
+and no fault of the process. It promises an upper bound: no turn computes or blocks for longer than what is told, which
+is too much by an interval's work at most.
 """
 
 import asyncio
