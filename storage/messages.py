@@ -45,7 +45,7 @@ class Messages:
         room_epoch = None
         if rows and "seq" not in rows[-1]:
             room_epoch = rows.pop().get("epoch", 0)
-        return _tail(rows, window, room_epoch)
+        return _tail(room_id, rows, window, room_epoch)
 
     async def tails(self, room_ids: Sequence[str], window: int) -> dict[str, Tail]:
         """As `tail`, of those of these rooms that have a document, in one command: a third of what one for each
@@ -62,7 +62,9 @@ class Messages:
             [{"$match": {"_id": {"$in": list(room_ids)}}}, {"$project": {"epoch": 1}}, {"$lookup": lookup}],
             limit=len(room_ids),
         )
-        return {row["_id"]: _tail(row["newest"], window, row.get("epoch", 0)) for row in rows}
+        own = {room_id: room_id for room_id in room_ids}
+        found = [(own[row["_id"]], row) for row in rows]
+        return {room_id: _tail(room_id, row["newest"], window, row.get("epoch", 0)) for room_id, row in found}
 
     async def seal(self, room_id: str, tail: Tail, epoch: int, ahead: int) -> str | None:
         """As `place` of storage/seals.py."""
@@ -196,12 +198,16 @@ def _document(message: Message, debt: Debt | None) -> dict[str, Any]:
     return document
 
 
-def _tail(rows: list[dict[str, Any]], window: int, room_epoch: int | None) -> Tail:
-    """Of the newest documents of a room, the newest first."""
+def _tail(room_id: str, rows: list[dict[str, Any]], window: int, room_epoch: int | None) -> Tail:
+    """Of the newest documents of a room, the newest first. An id that its messages share is one string: their owner
+    keeps them in memory."""
     seal = None
     if rows and rows[0].get("sealed"):
         row = rows.pop(0)
         seal = Seal(row["_id"], row["seq"], row["epoch"])
+    people: dict[str, str] = {}
+    for row in rows:
+        row["room_id"], row["user_id"] = room_id, people.setdefault(row["user_id"], row["user_id"])
     return Tail(tuple(_message(row) for row in reversed(rows[:window])), seal, room_epoch)
 
 

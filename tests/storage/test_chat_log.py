@@ -208,3 +208,12 @@ async def test_of_seals_that_are_taken_over_together_all_are_or_none(open_databa
     assert await messages.seal_many(tails) == {}
     heads = await log.claim_many([ROOM, other], 5)
     assert {room: head.epoch for room, head in heads.items()} == {ROOM: 3, other: 3}
+
+
+async def test_an_id_that_a_windows_messages_share_is_held_once(open_database: OpenDatabase) -> None:
+    log = MongoChatLog(await open_database("messages", "rooms"), SystemClock())
+    await append(log, *following(await claim(log), 2))
+    for head in (await claim(log), (await log.claim_many([ROOM], 5))[ROOM]):
+        first, second = head.window
+        assert first.room_id is second.room_id is ROOM
+        assert first.user_id is second.user_id
