@@ -48,7 +48,7 @@ class EdgeLimits:
     """New sockets of the whole edge, whoever they are; beyond it they are answered 503 before anything is done."""
 
     pressure_interval_s: float = 0.1
-    """How often the edge looks at its own load; `loop_held_s_max` is as fine as this."""
+    """How often the edge looks at its own load; `loop_held_s_max` and `loop_blocked_s_max` are as fine as this."""
     shed_at: float = 0.9
     """The share of its sockets or requests at which the edge is not ready any more."""
     recover_at: float = 0.75

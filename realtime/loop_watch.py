@@ -3,8 +3,8 @@
 The edge takes a beat now and then and feeds what it finds to load shedding. A loop that is late while its thread
 computes is held by some callback. What it is late without having stood in line for a processor it was blocked: by a
 callback that computes, a call that waits, or another thread of the process. What it stood in line is the machine's load
-and no fault of the process. It promises an upper bound: no turn computes or blocks for longer than what is told, which
-is too much by an interval's work at most.
+and no fault of the process. It promises that no turn computes for longer than what is told, which is too much by an
+interval's work at most, and that no turn blocks for longer than what is told and an interval.
 """
 
 import asyncio
@@ -52,10 +52,12 @@ class LoopWatch:
         """Wait that long; the seconds by which the loop was late."""
         began, used, waited = self._clock.monotonic(), self._thread_time(), self._in_line()
         await asyncio.sleep(interval_s)
-        late_s = max(0.0, self._clock.monotonic() - began - interval_s)
+        passed_s = self._clock.monotonic() - began
+        late_s = max(0.0, passed_s - interval_s)
         self._late.add(late_s)
         self._held.add(self._thread_time() - used)
-        self._blocked.add(max(0.0, late_s - (self._in_line() - waited)))
+        # What was waited for in line may all have been before the beat was due, so it is taken from the whole.
+        self._blocked.add(min(late_s, max(0.0, passed_s - (self._in_line() - waited))))
         return late_s
 
     def statistics(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from cluster.run.fork_server.program import listen, serve
 
 def become(request):
     words = {**request._asdict(), "process": os.getpid(), "group": os.getpgid(0), "parent": os.getppid()}
+    words["processors"] = sorted(os.sched_getaffinity(0))
     words["children"] = signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
     print(json.dumps(words), flush=True)
     os._exit(0)
@@ -218,6 +219,20 @@ def test_the_entrance_imports_the_standard_library_alone() -> None:
     assert done.stdout.split() == ["cluster"], "the package it is imported from, and nothing else"
 
 
+def test_the_entrance_imports_nothing_that_takes_long(tmp_path: Path) -> None:
+    """`-S` leaves out what an installation imports before any program."""
+    code = (
+        "import sys; from cluster.run.fork_server import entrance; "
+        f"assert not entrance.ask({str(tmp_path / 'nobody')!r}, [], 1.0); "
+        "print(*{'json', 'pathlib', 're', 'typing', 'importlib.util'} & set(sys.modules))"
+    )
+    environment = {"PYTHONPATH": str(Path(entrance.__file__).parents[3])}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
 def test_everything_that_is_preloaded_leaves_one_thread_and_draws_no_random_numbers() -> None:
     """Ray makes its ids in its own library: two copies must not make the same."""
     code = """
@@ -239,7 +254,13 @@ for _ in range(2):
     assert not set(first) & set(second)
 
 
-def test_a_copy_keeps_to_one_processor_while_it_starts() -> None:
+def test_copies_start_on_one_processor_and_take_turns(server: Server) -> None:
+    first, second = ask(server)["processors"], ask(server)["processors"]
+    assert len(first) == len(second) == 1
+    assert first != second or len(os.sched_getaffinity(0)) == 1
+
+
+def test_all_threads_of_a_copy_have_all_processors_after_its_start() -> None:
     code = """
 import os
 import threading
@@ -247,13 +268,13 @@ from cluster.run.fork_server.one_processor import keep_to_one
 
 everywhere = os.sched_getaffinity(0)
 keep_to_one(1)
-assert len(os.sched_getaffinity(0)) == 1
 released = threading.Event()
 early = threading.Thread(target=released.wait)  # made meanwhile, and so kept with it
 early.start()
 assert os.sched_getaffinity(early.native_id) == os.sched_getaffinity(0)
-[timer] = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-timer.join()
+for thread in threading.enumerate():
+    if isinstance(thread, threading.Timer):  # none where there is one processor
+        thread.join()
 assert all(os.sched_getaffinity(int(thread)) == everywhere for thread in os.listdir("/proc/self/task"))
 released.set()
 """

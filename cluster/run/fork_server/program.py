@@ -14,7 +14,6 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
@@ -87,14 +86,15 @@ def serve(listener: socket.socket, become: Callable[[Request], NoReturn]) -> NoR
     """Fork for each connection, for ever; the copy reads the request and does `become` with it. Where no process can
     be made the connection is closed, and whoever asked goes without us."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies are Ray's to watch: the kernel buries them
-    for turn in count():
+    turn = 0
+    while True:
         connection, _ = listener.accept()
+        turn += 1
         with connection:
             if _user(connection) == os.getuid() and _is_copy():
                 listener.close()
                 keep_to_one(turn)
                 _copy(connection, become)
-    raise AssertionError("nobody counts that far")
 
 
 def _is_copy() -> bool:
@@ -132,7 +132,7 @@ def _agreed(connection: socket.socket) -> Request:
     """The request, once whoever asked has said that it starts no worker itself. Its directory is ours then, and its
     output in place of ours.
 
-    Raises NotForked, OSError, or what a request of another form makes of its reading.
+    Raises NotForked, OSError, ValueError.
     """
     connection.settimeout(_REQUEST_S)
     size, descriptors, _, _ = socket.recv_fds(connection, SIZE_BYTES, _OUTPUTS)
