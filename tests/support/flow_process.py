@@ -182,9 +182,11 @@ class Person:
 
     async def leave(self) -> None:
         """Let the socket go, also while its client tries to come back; `connect` may follow."""
-        await asyncio.sleep(0)  # an attempt that was made a task this very turn cannot be called off before it runs
+        self.socket.reconnection = False  # no new attempt; one that is already a task takes its first step below,
+        await asyncio.sleep(0)  # before which it cannot be called off
         await self.socket.shutdown()  # alone it leaves the last attempt connected
         await self.socket.disconnect()
+        self.socket.reconnection = True
 
     async def close(self) -> None:
         await self.leave()

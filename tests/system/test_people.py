@@ -45,3 +45,20 @@ async def test_a_person_whose_server_went_away_can_leave(
     assert not [task for task in asyncio.all_tasks() if "AsyncClient" in task.get_coro().__qualname__]
     del person
     gc.collect()  # an open session would warn here
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_person_can_leave_in_the_turn_in_which_her_connection_is_lost(
+    flow: tuple[FlowProcess, web.AppRunner], turns: int
+) -> None:
+    async def is_lost() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await person.socket._handle_eio_disconnect("transport error")
+
+    person = Person(flow[0], "ada", "token", "1")
+    await person.connect("/chat")
+    lost = asyncio.create_task(is_lost())
+    await person.close()
+    await lost
+    assert not [task for task in asyncio.all_tasks() if "AsyncClient" in task.get_coro().__qualname__]
