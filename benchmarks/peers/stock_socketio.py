@@ -1,7 +1,8 @@
 """Stock python-socketio on aiohttp and uvloop, in one process: what Flow's engine is measured against in Python.
 
 Run as `python -m benchmarks.peers.stock_socketio PORT`. It speaks the part of Flow's contract that the load generator
-uses and stores nothing. aiohttp's deflate is left as python-engineio sets it: on, for a client that offers it.
+uses and stores nothing. aiohttp's deflate is left as python-engineio sets it: on, for a client that offers it. As many
+connections as Flow's edge lets wait may wait here, not aiohttp's 128: whoever finds no place may be reset.
 """
 
 import sys
@@ -63,4 +64,4 @@ async def application() -> web.Application:
 
 if __name__ == "__main__":
     uvloop.install()
-    web.run_app(application(), host="127.0.0.1", port=int(sys.argv[1]), print=None)
+    web.run_app(application(), host="127.0.0.1", port=int(sys.argv[1]), backlog=1_024, print=None)

@@ -13,7 +13,7 @@ import yaml
 from benchmarks.load.orders import Target
 from benchmarks.processes import family
 from benchmarks.servers.seeding import DATABASE, make_models, seed_people, seed_rooms
-from benchmarks.servers.server import user_id
+from benchmarks.servers.server import named, user_id
 from cluster.kernel.clock import SystemClock
 from cluster.run import secrets
 from cluster.run.edge_wiring import token_settings
@@ -94,6 +94,7 @@ def flow(
     process = FlowProcess(directory / "flow", MONGODB_URI=database.uri)
     process.up("--no-recommender", "--config", str(path), "--edges", str(edges), "--hosts", str(hosts))
     try:
-        yield Flow(process, database, chosen)
+        with named(Flow(process, database, chosen)) as running:
+            yield running
     finally:
         process.down()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks.load.orders import Target
 from benchmarks.processes import family
-from benchmarks.servers.server import user_id
+from benchmarks.servers.server import named, user_id
 from tests.support.servers import MongoServer, free_port
 
 _PEERS: Final = Path(__file__).parents[1] / "peers"
@@ -65,7 +65,7 @@ class Peer:
 @contextlib.contextmanager
 def node() -> Iterator[Peer]:
     """Socket.IO on Node with its in-memory adapter."""
-    with contextlib.closing(Peer("node, in memory", ["node", str(_PEERS / "socketio.mjs")])) as peer:
+    with contextlib.closing(Peer("node, in memory", ["node", str(_PEERS / "socketio.mjs")])) as peer, named(peer):
         yield peer
 
 
@@ -73,7 +73,7 @@ def node() -> Iterator[Peer]:
 def node_durable(database: MongoServer) -> Iterator[Peer]:
     """The same, each message stored with majority and journal before it is told and acked."""
     command = ["node", str(_PEERS / "socketio.mjs")]
-    with contextlib.closing(Peer("node, durable", command, database)) as peer:
+    with contextlib.closing(Peer("node, durable", command, database)) as peer, named(peer):
         yield peer
 
 
@@ -81,5 +81,5 @@ def node_durable(database: MongoServer) -> Iterator[Peer]:
 def stock_python() -> Iterator[Peer]:
     """Stock python-socketio on aiohttp and uvloop."""
     command = [sys.executable, "-m", "benchmarks.peers.stock_socketio"]
-    with contextlib.closing(Peer("python-socketio", command)) as peer:
+    with contextlib.closing(Peer("python-socketio", command)) as peer, named(peer):
         yield peer

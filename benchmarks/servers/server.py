@@ -1,7 +1,8 @@
 """What a measurement needs of any server. Flow and its peers are told apart by nothing else."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 from benchmarks.load.orders import Target
 
@@ -25,6 +26,19 @@ class Server(Protocol):
 
     def roles(self) -> dict[int, str]:
         """All processes of the server as they are now, by what they are; the database it stores in included."""
+
+
+_Named = TypeVar("_Named", bound=Server)
+
+
+@contextmanager
+def named(server: _Named) -> Iterator[_Named]:
+    """The server, while it is measured: what goes wrong meanwhile says at which."""
+    try:
+        yield server
+    except Exception as error:
+        error.add_note(f"while {server.name} was measured")
+        raise
 
 
 def user_id(number: int) -> str:
