@@ -1,6 +1,6 @@
 """Where each kind of fact comes from: one storage call, or a bounded few, for each.
 
-Called by the loader. It never caches: what it returns was true when it was asked.
+Called by the loader. It never caches: what it returns was true when it was asked, or a moment later.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,8 +22,10 @@ from actors.facts import (
     Terms,
     WireEvent,
 )
+from actors.membership_reads import MembershipReads
 from actors.ports import HostPorts
 from cluster.kernel.clock import Clock
+from cluster.kernel.tasks import TaskOwner
 from storage.records import Message
 
 _PAGE: Final = 500
@@ -31,11 +33,12 @@ _PAGE: Final = 500
 
 
 class FactSources:
-    def __init__(self, ports: HostPorts, clock: Clock) -> None:
+    def __init__(self, ports: HostPorts, clock: Clock, tasks: TaskOwner) -> None:
         self._ports = ports
         self._clock = clock
+        memberships = MembershipReads(ports.memberships, tasks)
         self._sources: dict[type[Fact], Callable[[Any], Awaitable[Any]]] = {
-            Member: lambda fact: ports.memberships.is_member(fact.room_id, fact.user_id),
+            Member: lambda fact: memberships.is_member(fact.room_id, fact.user_id),
             Admitted: self._admit,
             StoredMessage: lambda fact: ports.chat_log.by_client_message_id(
                 fact.room_id, fact.user_id, fact.client_message_id

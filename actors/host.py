@@ -93,7 +93,7 @@ class Host:
         self._runner = Runner(
             clock, limits, self._fan_outs, self._roster.became_idle, self._roster.remove, self.may_speak
         )
-        self._loader = Loader(ports, FactSources(ports, clock), limits, tasks, self.may_speak, self._next_epoch)
+        self._loader = Loader(ports, FactSources(ports, clock, tasks), limits, tasks, self.may_speak, self._next_epoch)
         self._marks = MarkWriter(ports.memberships, limits, tasks, self._runner.release)
         self._recovery = Recovery(self._runner, self._loader, self._roster, self._fan_outs, clock, limits)
 

@@ -2,7 +2,8 @@
 
 Used by hosts, edges and the supervisor. `load` is linearizable, for which MongoDB writes an entry to its log and waits
 for a majority to have it, as it does for a message; `recent` reads what a majority has. Writes compare the version on
-the server, so of several that race with the same expectation exactly one succeeds. It never looks into a view.
+the server, so of several that race with the same expectation exactly one succeeds. None is tried twice
+here: who changes a view resolves an unknown outcome by reading. It never looks into a view.
 """
 
 import msgspec
@@ -13,14 +14,14 @@ from storage.client import Collection, Database, Duplicate
 
 class MongoViewStore:
     def __init__(self, database: Database) -> None:
-        self._state = database.collection("cluster_state", linearizable=True)
-        self._recent = database.collection("cluster_state", direct=True)
+        self._proven = database.collection("cluster_state", linearizable=True)
+        self._state = database.collection("cluster_state", direct=True)
 
     async def load(self) -> View | None:
-        return await _view(self._state)
+        return await _view(self._proven)
 
     async def recent(self) -> View | None:
-        return await _view(self._recent)
+        return await _view(self._state)
 
     async def compare_and_set(self, expected_version: int, view: View) -> bool:
         if view.version != expected_version + 1:

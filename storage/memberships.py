@@ -19,6 +19,14 @@ class MongoMemberships:
     async def is_member(self, room_id: str, user_id: str) -> bool:
         return await self._rooms_row(room_id, user_id) is not None
 
+    async def members_among(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        check_batch(pairs)
+        by_id = {_id(*pair): pair for pair in pairs}
+        if not by_id:
+            return set()
+        rows = await self._rows.find({"_id": {"$in": list(by_id)}}, projection={"_id": 1}, limit=len(by_id))
+        return {by_id[row["_id"]] for row in rows}
+
     async def add(self, room_id: str, user_ids: Sequence[str], now_ms: int) -> None:
         """Idempotent."""
         check_batch(user_ids)

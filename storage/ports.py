@@ -95,6 +95,9 @@ class Memberships(Protocol):
 
     async def is_member(self, room_id: str, user_id: str) -> bool: ...
 
+    async def members_among(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these pairs of a room and a person of which the person is a member. At most 500."""
+
     async def add(self, room_id: str, user_ids: Sequence[str], now_ms: int) -> None:
         """Idempotent."""
 

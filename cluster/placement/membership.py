@@ -56,13 +56,20 @@ async def change(store: ViewStore, edit: Edit, clock: Clock) -> View:
     `edit` may run several times and must not depend on its own earlier runs. An outcome that is unknown is resolved by
     reading again, so `edit` must answer None once its purpose holds. Raises FlowError UNAVAILABLE after
     `MAX_TRIES` or `GIVE_UP_S` seconds.
+
+    The first try needs no proof that what it read is the newest view: if it was not, `compare_and_set` says so. That
+    nothing needs to change is believed of a proven view alone.
     """
     give_up_at = clock.monotonic() + GIVE_UP_S
     problem = FlowError(UNAVAILABLE, "The cluster's view is contended. Try again.")
     for attempt in range(MAX_TRIES):
         try:
-            view = await store.load() or View()
+            is_proven = attempt > 0
+            view = await (store.load() if is_proven else store.recent()) or View()
             wanted = edit(view)
+            if wanted is None and not is_proven:
+                view = await store.load() or View()
+                wanted = edit(view)
             if wanted is None:
                 return view
             if await store.compare_and_set(view.version, wanted):

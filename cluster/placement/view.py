@@ -69,10 +69,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
     def _owners(self) -> tuple[Member, ...]:
         """The owner of each shard; empty without a live host. Made once, when first asked for."""
         hosts = self.live_hosts
-        if not hosts:
-            return ()
-        columns = zip(*(_scores(host.name) for host in hosts), strict=True)
-        return tuple(hosts[column.index(max(column))] for column in columns)
+        return tuple(map(hosts.__getitem__, _winners(tuple(host.name for host in hosts)))) if hosts else ()
 
     def of_kind(self, kind: Literal["host", "edge"]) -> tuple[Member, ...]:
         """All members of one kind, draining ones too."""
@@ -95,6 +92,13 @@ class View(msgspec.Struct, frozen=True, dict=True):
     def shards_of(self, name: str) -> tuple[int, ...]:
         """The shards a host owns, in order; empty for anyone who is not a live host."""
         return tuple(shard for shard, host in enumerate(self._owners) if host.name == name)
+
+
+@lru_cache(maxsize=32)
+def _winners(names: tuple[str, ...]) -> tuple[int, ...]:
+    """Which of these hosts wins each shard, by its place among them. A death and what follows it change no name."""
+    columns = zip(*map(_scores, names), strict=True)
+    return tuple(column.index(max(column)) for column in columns)
 
 
 @lru_cache(maxsize=1024)

@@ -66,9 +66,16 @@ class ViewWatcher:
         """The newest view seen; an empty one of version 0 before the first."""
         return self._view
 
-    async def start(self) -> View:
-        """Load once, then keep polling until `tasks` stops. Raises FlowError UNAVAILABLE when the store is away."""
-        await self._load(is_poll=True)
+    async def start(self, known: View | None = None, asked_at: float = 0.0) -> View:
+        """Load once, then keep polling until `tasks` stops. Raises FlowError UNAVAILABLE when the store is away.
+
+        Nothing is loaded by who comes with the view that the store is `known` to have had at `asked_at` or later.
+        """
+        if known is None:
+            await self._load(is_poll=True)
+        else:
+            self._polled_at = asked_at
+            self.offer(known)
         _ = self._tasks.start("watch-view", self._poll())
         return self._view
 

@@ -121,8 +121,7 @@ class HostParts:
             return False
         opened.push_async_callback(self._withdraw, storage, member)
         host.view_was_read(view, asked_at, plan.settings.supervision.view_lease_s)
-        watcher.offer(view)
-        await watcher.start()
+        await watcher.start(view, asked_at)
         worker = self._start_outbox(storage, relay)
         self._host, self._watcher = host, watcher
         collector = QuietCollector(clock)

@@ -183,6 +183,7 @@ class MemberProcess(ABC):
         if mine is not None:
             await self._become(mine.name, mine.incarnation)
         else:
+            _ = view.host_of(0)  # who owns what is worked out here, and not while a name is being taken
             self._state = "standby"
 
     async def _become(self, name: str, instead_of: str | None) -> None:

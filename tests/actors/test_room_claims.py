@@ -132,7 +132,8 @@ async def test_one_that_cannot_be_taken_in_harms_no_other(claims: Claims) -> Non
             """Nothing is fetched here."""
 
     tasks, ports = TaskOwner("loader"), replace(claims.world.ports(), chat_log=claims.log)
-    loader = Loader(ports, FactSources(ports, claims.world.clock), HostLimits(), tasks, lambda: True, lambda _: 1)
+    sources = FactSources(ports, claims.world.clock, tasks)
+    loader = Loader(ports, sources, HostLimits(), tasks, lambda: True, lambda _: 1)
     loader.connect(Outcome())
     for room in rooms:
         loader.load(Activation(chat_key(room), 0))

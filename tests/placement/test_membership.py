@@ -65,7 +65,43 @@ async def test_a_store_that_comes_back_in_time_is_waited_for() -> None:
             self.away = self.loads < 2
             return await super().load()
 
+        async def recent(self) -> View | None:
+            raise FlowError(UNAVAILABLE)
+
     assert (await announce(AwayAtFirst(), a_member("host-0"), CLOCK)).version == 1
+
+
+class CutOff(MemoryViewStore):
+    """Without a proof it answers what it had when it was cut off."""
+
+    had: View | None = None
+
+    async def recent(self) -> View | None:
+        await super().recent()
+        return self.had
+
+
+async def test_what_changes_is_proven_by_the_change_itself(store: MemoryViewStore) -> None:
+    await announce(store, a_member("host-0"), CLOCK)
+    assert await take(store, a_member("host-0", "b"), CLOCK, instead_of="a") is not None
+    assert (store.loads, store.looks) == (0, 2)
+
+
+async def test_a_change_of_an_old_view_is_made_to_the_newest() -> None:
+    store = CutOff()
+    store.had = await announce(store, a_member("host-0"), CLOCK)
+    await announce(store, a_member("host-1"), CLOCK)
+    view = await announce(store, a_member("host-2"), CLOCK)
+    assert [member.name for member in view.members] == ["host-0", "host-1", "host-2"]
+
+
+async def test_that_nothing_needs_to_change_is_believed_of_a_proven_view_alone() -> None:
+    store = CutOff()
+    await announce(store, a_member("host-0", "b"), CLOCK)
+    assert (await withdraw(store, "host-0", CLOCK)).members == ()
+    store.had = await announce(store, a_member("host-0", "c"), CLOCK)
+    await announce(store, a_member("host-0", "d"), CLOCK)
+    assert await take(store, a_member("host-0", "e"), CLOCK, instead_of="d") is not None
 
 
 async def test_the_tries_are_bounded_in_time() -> None:

@@ -51,6 +51,16 @@ async def test_it_starts_with_what_is_stored(watched: Watched) -> None:
     assert watched.told.entries == [1]
 
 
+async def test_it_starts_with_a_view_that_is_known_and_asks_an_interval_later(watched: Watched) -> None:
+    view = await watched.announce("host-0")
+    looks = watched.store.looks
+    watcher = watched.watcher(OFTEN_S)
+    assert await watcher.start(view, CLOCK.monotonic()) == view == watcher.view
+    assert (watched.told.entries, watched.store.loads, watched.store.looks) == ([1], 0, looks)
+    await watched.announce("host-1")
+    await watched.told.has(2)
+
+
 async def test_it_starts_without_a_view(watched: Watched) -> None:
     watcher = watched.watcher(OFTEN_S)
     assert await watcher.start() == View()
@@ -181,20 +191,19 @@ async def test_a_proof_is_asked_for_once_an_interval_and_news_in_between(watched
     )
     await watched.announce("host-0")
     await watcher.start()
-    loads = watched.store.loads
+    loads, looks = watched.store.loads, watched.store.looks
     for version in (2, 3):
         await watched.announce(f"host-{version}")
-        loads += 1
         watcher.refresh_soon()
         await watched.told.has(version)
     await watched.announce("host-4")
     await watcher.look()
-    assert (watched.store.loads, watched.store.looks) == (loads + 1, 3)
+    assert (watched.store.loads, watched.store.looks) == (loads, looks + 3 + 3)  # each announcement looks once, too
     assert read.entries == [(1, 0.0)]
     clock.advance(NEVER_S)
     watcher.refresh_soon()
     await read.has((4, NEVER_S))
-    assert watched.store.looks == 3
+    assert watched.store.looks == looks + 3 + 3
 
 
 async def test_who_listens_for_no_proof_asks_for_none(watched: Watched) -> None:

@@ -17,6 +17,17 @@ class MembershipsContract:
         assert not await memberships.is_member("room", "anna")
         assert await memberships.is_member("room", "ben")
 
+    async def test_many_pairs_are_asked_about_at_once(self, memberships: Memberships) -> None:
+        await memberships.add("room", ["anna", "ben"], 1)
+        await memberships.add("another", ["anna"], 1)
+        asked = [(room, name) for room in ("room", "another", "third") for name in ("anna", "ben", "carl")]
+        members = {("room", "anna"), ("room", "ben"), ("another", "anna")}
+        assert await memberships.members_among([*asked, *asked]) == members
+        assert await memberships.members_among([pair for pair in asked if pair not in members]) == set()
+        assert await memberships.members_among([]) == set()
+        with pytest.raises(FlowError):
+            await memberships.members_among([("room", "anna")] * 501)
+
     async def test_adding_again_adds_the_new_ones_and_keeps_the_marks(self, memberships: Memberships) -> None:
         await memberships.add("room", ["ben"], 1)
         await memberships.mark_read("room", "ben", 7)

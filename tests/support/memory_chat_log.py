@@ -216,6 +216,11 @@ class MemoryMemberships:
         await asyncio.sleep(0)
         return (room_id, user_id) in self._marks
 
+    async def members_among(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        check_batch(pairs)
+        await asyncio.sleep(0)
+        return self._marks.keys() & set(pairs)
+
     async def add(self, room_id: str, user_ids: Sequence[str], now_ms: int) -> None:
         check_batch(user_ids)
         await asyncio.sleep(0)
