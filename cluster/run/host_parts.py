@@ -8,7 +8,7 @@ again. It holds no rule.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -37,6 +37,8 @@ from storage.open import Storage
 _log = logging.getLogger("flow.host")
 
 _LOOK_S = 0.02
+_ROOMS_FIRST_S = 0.5
+"""What is owed to people who are away can wait for a moment in which a room's people wait for its new host."""
 _LINGER_S = 1.0
 """A host that holds nothing more still says so for a while, to edges that have not seen the view yet."""
 
@@ -203,10 +205,15 @@ class HostParts:
         relay.call_on_rows(worker.wake)
         tasks = TaskOwner(f"{self._name} outbox")
         self._opened.push_async_callback(tasks.stop)
-        _ = tasks.start("relay", relay.run())
+        _ = tasks.start("relay", self._rooms_first(relay.run))
         _ = tasks.start("journal", relay.keep())
-        _ = tasks.start("push", worker.run())
+        _ = tasks.start("push", self._rooms_first(worker.run))
         return worker
+
+    @staticmethod
+    async def _rooms_first(run: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(_ROOMS_FIRST_S)
+        await run()
 
     async def _withdraw(self, storage: Storage, member: Member) -> None:
         """Leave the view before the doors close, so that edges look elsewhere instead of knocking."""
