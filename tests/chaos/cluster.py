@@ -22,6 +22,13 @@ _START_S = 180.0
 _STOP_S = 25.0
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _SETTINGS = {"flow": {"tokens": {"lifetime_s": 86_400}}}
+_CONFIGURATION = Path(__file__).parents[2] / "ray_config.yaml"
+
+
+def _models() -> dict[str, Any]:
+    """What the configuration that comes with Flow says of models, which a file without it has none of."""
+    found: dict[str, Any] = yaml.safe_load(_CONFIGURATION.read_text())
+    return found
 
 
 class Cluster:
@@ -51,8 +58,8 @@ class Cluster:
     async def start(self) -> None:
         """Raises RuntimeError with what it said when it does not start."""
         settings = self.directory / "settings.yaml"
-        settings.write_text(yaml.safe_dump(_SETTINGS))
         options = self._options
+        settings.write_text(yaml.safe_dump({**(_models() if options.recommender else {}), **_SETTINGS}))
         command = self._command("up", "--json", "--port", "0", "--config", str(settings))
         command += ["--hosts", str(options.hosts), "--edges", str(options.edges)]
         command += [] if options.recommender else ["--no-recommender"]
@@ -66,6 +73,17 @@ class Cluster:
         self._summary = json.loads(said.read_bytes())
         if "url" not in self._summary:
             raise RuntimeError(f"Flow did not start: {self._summary}")
+        if options.recommender:
+            await self._until_recommended()
+
+    async def _until_recommended(self) -> None:
+        """The recommender comes after the edges, and there is nothing of it to hit before."""
+        async with asyncio.timeout(_START_S):
+            while True:
+                applications = (await self.status())["recommender"]["applications"].values()
+                if applications and all(one["status"] == "RUNNING" for one in applications):
+                    return
+                await asyncio.sleep(1.0)
 
     def _spawn(self, command: list[str], said: Path) -> "subprocess.Popen[bytes]":
         with said.open("wb") as out, (self.directory / "up.log").open("wb") as log:
