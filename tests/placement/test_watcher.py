@@ -52,13 +52,26 @@ async def test_it_starts_with_what_is_stored(watched: Watched) -> None:
 
 
 async def test_it_starts_with_a_view_that_is_known_and_asks_an_interval_later(watched: Watched) -> None:
+    clock, read = ManualClock(), Journal()
+    watcher = ViewWatcher(
+        watched.store,
+        watched.tasks,
+        lambda view: watched.told.add(view.version),
+        poll_interval_s=NEVER_S,
+        on_read=lambda view, asked_at: read.add((view.version, asked_at)),
+        clock=clock,
+    )
     view = await watched.announce("host-0")
     looks = watched.store.looks
-    watcher = watched.watcher(OFTEN_S)
-    assert await watcher.start(view, CLOCK.monotonic()) == view == watcher.view
+    assert await watcher.start(view, clock.monotonic()) == view == watcher.view
     assert (watched.told.entries, watched.store.loads, watched.store.looks) == ([1], 0, looks)
     await watched.announce("host-1")
+    watcher.refresh_soon()
     await watched.told.has(2)
+    assert (watched.store.loads, read.entries) == (0, []), "news, and no proof before its time"
+    clock.advance(NEVER_S)
+    watcher.refresh_soon()
+    await read.has((2, NEVER_S))
 
 
 async def test_it_starts_without_a_view(watched: Watched) -> None:
