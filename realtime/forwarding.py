@@ -2,17 +2,19 @@
 
 The engine asks when it does not know a session id. Polls and posts are passed on one by one; a websocket, with which a
 polling client upgrades, is spliced to its edge for as long as it lives. So a load balancer needs no stickiness. It
-promises that a request is passed on at most once, only to an edge of the present view, with bounds on number, size and
-time; an edge that has come up since the view was read is looked for once. That an edge has passed a request on is
-proven with the cluster's secret; what a client claims of it is ignored. The address of a session is that of its opening
-request, which is never passed on.
+promises that a post is passed on at most once, and any request only to an edge of the present view, with bounds on
+number, size and time; an edge that has come up since the view was read is looked for once. A poll's answer that this
+edge does not live to pass on is not skipped: the owner tells it again when the poll is repeated (`engine.polling`), or
+the client sees that it broke (`engine.early_head`). That an edge has passed a request on is proven with the cluster's
+secret; what a client claims of it is ignored. The address of a session is that of its opening request, which is never
+passed on.
 """
 
 import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import aiohttp
@@ -21,6 +23,7 @@ from yarl import URL
 
 from cluster.kernel.clock import Clock
 from cluster.placement.view import Member, View
+from realtime.engine.early_head import EarlyHead
 from realtime.engine.handover import websocket_accept
 from realtime.splicing import Splices
 
@@ -92,8 +95,11 @@ class Forwarder:
         self._failed = 0
         self._refused = 0
 
-    async def __call__(self, session_id: str, request: web.Request) -> web.StreamResponse | None:
-        """The owner's answer; None when nobody known owns this session, or it does not answer."""
+    async def __call__(
+        self, session_id: str, request: web.Request, headers: Mapping[str, str]
+    ) -> web.StreamResponse | None:
+        """The owner's answer; None when nobody known owns this session, or it does not answer. `headers`: of an answer
+        that must begin before the owner's is there."""
         target = request.path_qs
         name, found, _ = session_id.partition(_SEPARATOR)
         if not found or name == self._edge:
@@ -104,26 +110,30 @@ class Forwarder:
             self._refused += 1
             return web.Response(status=503)
         self._under_way += 1
+        head = EarlyHead(request, headers)
         try:
-            return await self._to_owner(name, request, target)
+            answer = await self._to_owner(name, request, target, head)
         except (TimeoutError, OSError, aiohttp.ClientError):
             self._failed += 1
-            return None
+            answer = None
         finally:
             self._under_way -= 1
+        return await head.followed_by(answer)
 
-    async def _to_owner(self, name: str, request: web.Request, target: str) -> web.StreamResponse | None:
+    async def _to_owner(
+        self, name: str, request: web.Request, target: str, head: EarlyHead
+    ) -> web.StreamResponse | None:
         known = self._edge_called(name)
         if known is not None:
             try:
-                return await self._send(known, request, target)
+                return await self._send(known, request, target, head)
             except (ConnectionRefusedError, aiohttp.ClientConnectorError):
                 self._failed += 1  # nobody is there, so nobody has read any of it
         await self._look_again()
         newer = self._edge_called(name)
         if newer is None or (known is not None and newer.address == known.address):
             return None
-        return await self._send(newer, request, target)
+        return await self._send(newer, request, target, head)
 
     async def _look_again(self) -> None:
         """Those who wait share the next look."""
@@ -139,9 +149,12 @@ class Forwarder:
         member = self._view().member(name)
         return member if member is not None and member.kind == "edge" else None
 
-    async def _send(self, member: Member, request: web.Request, target: str) -> web.StreamResponse | None:
+    async def _send(
+        self, member: Member, request: web.Request, target: str, head: EarlyHead
+    ) -> web.StreamResponse | None:
         if websocket_accept(request) is not None:
             return await self._splice(member, request, target)
+        await head.send_if_needed()
         return await self._pass_on(member, request, target)
 
     async def _splice(self, member: Member, request: web.Request, target: str) -> web.StreamResponse | None:

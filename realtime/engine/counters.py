@@ -17,6 +17,7 @@ class Counters:
     sockets_opened: int = 0
     requests_refused: int = 0
     upgrades: int = 0
+    polls_repeated: int = 0
     packets_in: int = 0
     messages_out: int = 0
     writes: int = 0

@@ -15,17 +15,21 @@ from aiohttp import hdrs, web
 
 from cluster.kernel.errors import PROTOCOL_ERROR, TOO_LARGE
 from realtime.engine.cors import cors_headers, may_connect
+from realtime.engine.early_head import EarlyHead
 from realtime.engine.handover import accept_key, hand_over, switching, websocket_accept
 from realtime.engine.offset_keeper import keeps_offsets
 from realtime.engine.packets import ProtocolViolation
-from realtime.engine.polling import PollingTransport, decode_payload
+from realtime.engine.polling import PollingTransport, decode_payload, poll_mark
 from realtime.engine.request_head import RequestHead, plain_query
 from realtime.engine.runtime import Runtime
 from realtime.engine.session import MessageHandler, Peer, Session
 from realtime.engine.upgrade import UpgradeProbe
 from realtime.engine.websocket import WebSocketTransport
 
-ForeignSession = Callable[[str, web.Request], Awaitable[web.StreamResponse | None]]
+Headers = Mapping[str, str]
+ForeignSession = Callable[[str, web.Request, Headers], Awaitable[web.StreamResponse | None]]
+"""Session id, request, and the headers of this endpoint's own answer to it."""
+
 OpenHandler = Callable[[Session], MessageHandler]
 
 
@@ -135,15 +139,15 @@ class Endpoint:
             return self._open(request, transport, headers)
         session = self._runtime.sessions.get(session_id)
         if session is None or session.endpoint is not self:
-            return await self._foreign(session_id, request)
+            return await self._foreign(session_id, request, headers)
         if transport == "websocket":
             return self._upgrade(request, session)
         return await self._poll_or_post(request, session, headers)
 
-    async def _foreign(self, session_id: str, request: web.Request) -> web.StreamResponse:
+    async def _foreign(self, session_id: str, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
         own = session_id.startswith(self._runtime.session_prefix)
         if self._foreign_session is not None and not own and len(session_id) <= _MAX_ID_CHARACTERS:
-            response = await self._foreign_session(session_id, request)
+            response = await self._foreign_session(session_id, request, _plain(headers))
             if response is not None:
                 return response
         raise Refused(Refusal.UNKNOWN_SESSION)
@@ -164,7 +168,7 @@ class Endpoint:
         address = self._door.address(request.remote or "", forwarded)
         session = self._session(address, request.query_string, said)
         if accept is None:
-            polling = PollingTransport(self._runtime, session)
+            polling = PollingTransport(self._runtime, session, poll_mark(request.query))
             session.transport = polling
             session.start()
             return _answer(polling.take(), headers)
@@ -244,20 +248,32 @@ class Endpoint:
         if not session.is_alive() and not polling.is_owed:
             raise Refused(Refusal.UNKNOWN_SESSION)
         if request.method == "GET":
-            return _answer(await self._poll(request, session, polling), headers)
+            return await self._poll(request, session, polling, headers)
         if request.method == "POST":
             await self._post(request, session, polling)
             return _answer(b"ok", headers)
         raise Refused(Refusal.BAD_METHOD)
 
-    async def _poll(self, request: web.Request, session: Session, polling: PollingTransport) -> bytes:
-        if polling.is_polled:
+    async def _poll(
+        self, request: web.Request, session: Session, polling: PollingTransport, headers: Headers
+    ) -> web.StreamResponse:
+        mark = poll_mark(request.query)
+        if not polling.takes_poll(mark):
             session.close(PROTOCOL_ERROR)
             raise Refused(Refusal.BAD_REQUEST)
-        body = await polling.poll()
-        if request.transport is None and session.transport is polling:
+        head = EarlyHead(request, _plain(headers))
+        try:
+            await head.send_if_needed()
+        except ConnectionError as error:
             session.lost("transport_close")
-        return body
+            raise Refused(Refusal.BAD_REQUEST) from error
+        body = await polling.poll(mark) if polling.takes_poll(mark) else None
+        if request.transport is None and session.transport is polling and body is not None:
+            session.lost("transport_close")
+        answer = await head.followed_by(None if body is None else _answer(body, headers))
+        if answer is None:
+            raise Refused(Refusal.BAD_REQUEST)
+        return answer
 
     async def _post(self, request: web.Request, session: Session, polling: PollingTransport) -> None:
         if polling.is_posting:
@@ -293,10 +309,9 @@ class Endpoint:
         raise Refused(Refusal.TOO_LARGE)
 
 
-def _answer(body: bytes, headers: dict[str, str]) -> web.Response:
-    return web.Response(
-        body=body,
-        headers={"Cache-Control": "no-store", **headers},
-        content_type="text/plain",
-        charset="UTF-8",
-    )
+def _plain(headers: Headers) -> dict[str, str]:
+    return {"Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store", **headers}
+
+
+def _answer(body: bytes, headers: Headers) -> web.Response:
+    return web.Response(body=body, headers=_plain(headers))

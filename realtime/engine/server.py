@@ -34,9 +34,9 @@ _CLOSES_PER_TURN: Final = 500
 class SocketEngine:
     """One per event loop.
 
-    `session_prefix` begins every id of this engine. `foreign_session(sid, request)` is asked about a session id that
-    begins otherwise; it returns the response of whoever owns it, or None when nobody does. `door` is asked before a
-    session is opened; without one everybody comes in.
+    `session_prefix` begins every id of this engine. `foreign_session(sid, request, headers)` is asked about a session
+    id that begins otherwise; it returns the response of whoever owns it, or None when nobody does. `door` is asked
+    before a session is opened; without one everybody comes in.
     """
 
     def __init__(

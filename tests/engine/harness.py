@@ -255,16 +255,17 @@ class Poller:
     def target(self) -> str:
         return f"{self._url}?EIO=4&transport=polling" + (f"&sid={self.sid}" if self.sid else "")
 
-    async def open(self) -> dict[str, Any]:
-        status, body = await self.get()
+    async def open(self, mark: str = "") -> dict[str, Any]:
+        status, body = await self.get(mark)
         assert status == 200
         assert body.startswith("0{")
         opening: dict[str, Any] = json.loads(body[1:])
         self.sid = opening["sid"]
         return opening
 
-    async def get(self) -> tuple[int, str]:
-        async with self._http.get(self.target, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as response:
+    async def get(self, mark: str = "") -> tuple[int, str]:
+        target = f"{self.target}&t={mark}" if mark else self.target
+        async with self._http.get(target, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as response:
             return response.status, await response.text()
 
     async def post(self, body: str | bytes) -> tuple[int, str]:

@@ -1,5 +1,7 @@
 """Which pages may connect, and session ids of other edges."""
 
+from collections.abc import Mapping
+
 import pytest
 from aiohttp import web
 
@@ -72,7 +74,7 @@ async def test_preflight() -> None:
 async def test_requests_for_another_edges_session_are_passed_on() -> None:
     asked: list[tuple[str, str]] = []
 
-    async def foreign(sid: str, request: web.Request) -> web.StreamResponse | None:
+    async def foreign(sid: str, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse | None:
         asked.append((sid, request.method))
         return web.Response(text="from the other edge") if sid.startswith("edge2.") else None
 

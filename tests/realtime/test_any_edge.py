@@ -1,6 +1,8 @@
 """Any edge serves any request: clients behind a port that several edges share, without stickiness."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import cycle
 from typing import Any
 
@@ -8,7 +10,9 @@ import aiohttp
 import pytest
 
 from cluster.kernel.clock import SystemClock
+from realtime.engine.polling import PollingTransport
 from realtime.forwarding import HopSigner
+from tests.engine.harness import Poller, eventually
 from tests.realtime.harness import CHAT, SECRET, Flow
 from tests.support.node_client import NodeClient, needs_node
 from tests.support.relay import Relay
@@ -113,10 +117,80 @@ async def test_a_session_of_an_edge_that_is_dead_or_unknown_is_unknown(flow: Flo
     async with aiohttp.ClientSession() as http:
         for sid in ("edge-1~whoever", "edge-7~whoever", "host-0~whoever", "~", "edge-0~whoever", "%E2%9C%93~"):
             url = f"{flow.urls['edge-0']}/socket.io/?EIO=4&transport=polling&sid={sid}"
-            async with http.get(url) as answer:
+            async with http.get(f"{url}&t=1") as answer:
                 assert (answer.status, (await answer.json())["code"]) == (400, 1)
             async with http.post(url, data="4") as answer:
                 assert (answer.status, (await answer.json())["code"]) == (400, 1)
+
+
+@asynccontextmanager
+async def passed_on(flow: Flow) -> AsyncIterator[tuple[Poller, Poller, Relay, PollingTransport]]:
+    """A session of edge-0 whose client reaches it through a relay and edge-1; the same client there directly."""
+    await flow.add_edge("edge-1")
+    relay = Relay(address(flow, "edge-1"))
+    host, port = await relay.start()
+    async with aiohttp.ClientSession() as http:
+        direct = Poller(http, f"{flow.urls['edge-0']}/socket.io/")
+        await direct.open()
+        far = Poller(http, f"http://{host}:{port}/socket.io/")
+        far.sid = direct.sid
+        transport = flow.edges[0]._engine.runtime.sessions[direct.sid].transport
+        assert isinstance(transport, PollingTransport)
+        yield far, direct, relay, transport
+        await relay.stop()
+
+
+async def answered(flow: Flow, direct: Poller, transport: PollingTransport) -> None:
+    """The poll that waits is answered, by its own edge."""
+    await eventually(lambda: transport.is_polled)
+    token = flow.token(await flow.person())
+    assert await direct.post(f'40{CHAT},{{"token":"{token}"}}') == (200, "ok")
+    await eventually(lambda: not transport.is_owed and not transport.is_polled)
+
+
+async def test_what_an_edge_had_in_its_hands_when_it_was_killed_is_told_again(flow: Flow):
+    async with passed_on(flow) as (far, direct, relay, transport):
+        relay.stall(to_client=True)
+        poll = asyncio.ensure_future(far.get("a"))
+        await answered(flow, direct, transport)
+        relay.point_at(address(flow, "edge-0"))
+        relay.cut()
+        relay.resume()
+        status, told = await poll
+        assert (status, told[:15]) == (200, f'40{CHAT},{{"sid":')
+
+
+async def test_a_client_that_does_not_mark_its_polls_sees_that_the_answer_broke(flow: Flow):
+    """Its HTTP library would repeat a request that was not answered at all, and hide it."""
+    async with (
+        passed_on(flow) as (far, direct, relay, transport),
+        aiohttp.ClientSession() as http,
+        http.get(far.target) as answer,
+    ):
+        relay.stall(to_client=True)
+        await answered(flow, direct, transport)
+        relay.cut()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+async def test_a_client_that_does_not_mark_its_polls_is_told_by_a_packet_when_its_edge_is_gone(flow: Flow):
+    async with passed_on(flow) as (far, _, _, transport):
+        poll = asyncio.ensure_future(far.get())
+        await eventually(lambda: transport.is_polled)
+        await flow.edges[0].stop()
+        assert await poll == (200, "1")
+        assert await far.get() == (200, "1")
+
+
+async def test_polls_without_a_mark_are_passed_on_whole(flow: Flow):
+    async with passed_on(flow) as (far, direct, _, transport):
+        poll = asyncio.ensure_future(far.get())
+        await answered(flow, direct, transport)
+        status, told = await poll
+        assert (status, told[:15]) == (200, f'40{CHAT},{{"sid":')
+        assert await far.post(f'42{CHAT},1["chat:join_room","{"0" * 24}"]') == (200, "ok")
+        assert (await far.get())[1].startswith(f'43{CHAT},1[{{"ok":false')
 
 
 async def test_a_session_of_an_edge_that_has_just_come_up_is_found(flow: Flow):
