@@ -10,6 +10,7 @@ NODE_STAMPS := tests/node/node_modules/.installed examples/node/node_modules/.in
 PEERS := benchmarks/peers/node_modules/.installed
 SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
 ARGS ?=
+SERVERS := storage or cluster or model
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest
@@ -23,16 +24,21 @@ up: $(STAMP) ## Start Flow here and show what it does; Ctrl-C stops it (ARGS="--
 down: $(STAMP) ## Stop the Flow of this directory
 	@$(BIN)/flow down $(ARGS)
 
-test: install node ## Everything: check, then all tests on real MongoDB, Redis, Ray and Serve
+test: install node ## Everything: check, then the tests on real MongoDB, Redis, Ray and Serve (ARGS="tests/link -x": those)
+ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest -m "$(SERVERS)"
+else
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(ARGS)
+endif
 
 check: $(STAMP) ## Format, types, layers and the tests that need no server; under a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest
 
-# Two halves, for two cores. Neither needs a server.
+# Two halves, for two cores. Neither needs a server. Those that do come one by one: they want the cores themselves.
 SOCKET_TESTS := tests/engine tests/link tests/realtime
-UNIT := $(BIN)/pytest -q -p no:cacheprovider -m "not storage and not cluster and not model"
+UNIT := $(BIN)/pytest -q -p no:cacheprovider -m "not ($(SERVERS))"
 
 unit-sockets: $(STAMP)
 	@$(UNIT) $(SOCKET_TESTS) $(ARGS)
