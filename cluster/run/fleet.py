@@ -274,6 +274,12 @@ class Fleet:
         finally:
             self._standbys[kind] -= 1
 
+    async def let_settle(self, member: FleetMember) -> None:
+        """Wait until nobody is being given the name of this member, which is leaving: from then on nobody will be."""
+        if not member.is_held:
+            self._wake.set()
+            await self.next_look()
+
     async def remove(self, member: FleetMember) -> None:
         """The name is given up and its process ended for good."""
         holder = member.holder

@@ -74,6 +74,7 @@ class Scaling:
         member = fleet.members[name]
         member.is_leaving = True
         tell(f"{name} is draining")
+        await fleet.let_settle(member)
         try:
             await start_draining(fleet.store, name, fleet.clock)
         except FlowError:

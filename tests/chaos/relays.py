@@ -123,7 +123,8 @@ class LinkRelays:
         return bool(taken)
 
     async def readmit(self, name: str) -> None:
-        """Put it back as it was, unless it has come back by itself. Raises TimeoutError."""
+        """Put it back as it was, unless it has come back by itself or its process has ended, as one does that finds
+        itself in other hands: nobody would put that back, and its rooms would be nobody's. Raises TimeoutError."""
         member = self._evicted.get(name)
         if member is None:
             return  # another fault took the same host out, and put it back
@@ -133,6 +134,19 @@ class LinkRelays:
 
         async with asyncio.timeout(_READMIT_S):
             while name in self._evicted:
+                if not await _listens(self._own_addresses.get(member.incarnation, member.endpoint)):
+                    del self._evicted[name]
+                    return
                 with contextlib.suppress(FlowError):  # the database may be away: another fault at the same time
                     await change(self._store, edit, self._clock)
                     del self._evicted[name]
+
+
+async def _listens(address: tuple[str, int]) -> bool:
+    """Whether a process is there; one that was stopped is."""
+    try:
+        _, writer = await asyncio.open_connection(*address)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -47,6 +47,10 @@ class FakeProcess:
     is_hung: bool = False
     calls: list[str] = field(default_factory=list)
     has_started: asyncio.Event = field(default_factory=asyncio.Event)
+    may_take: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_take.set()
 
     async def start(self) -> None:
         """What a process does that Ray has just started."""
@@ -79,6 +83,7 @@ class FakeProcess:
     ready = heartbeat
 
     async def take(self, name: str, instead_of: str | None) -> dict[str, Any]:
+        await self.may_take.wait()
         await self._become(name, instead_of)
         if self.holds is None:
             raise FlowError(MOVED)
@@ -216,6 +221,11 @@ class FleetWorld:
         async with asyncio.timeout(60):
             while not holds():
                 await self.fleet.next_look()
+
+    async def until_asked(self, process: FakeProcess, method: str) -> None:
+        async with asyncio.timeout(60):
+            while method not in process.calls:  # noqa: ASYNC110 - the fleet itself waits for the answer
+                await asyncio.sleep(0)
 
     async def close(self) -> None:
         await self.tasks.stop()

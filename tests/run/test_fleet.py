@@ -150,6 +150,25 @@ async def test_a_host_that_dies_while_it_drains_is_gone_all_the_same(world: Make
     assert one.fleet.names("host") == ["host-0"]
 
 
+async def test_a_host_that_is_drained_while_a_spare_takes_its_name_does_not_come_back(world: Make) -> None:
+    one = await world(hosts=3)
+    [spare] = [
+        process for process in one.runtime.processes.values() if process.holds is None and process.kind == "host"
+    ]
+    spare.may_take.clear()
+    one.runtime.die(one.holder("host-1").name)
+    await one.until_asked(spare, "take")
+    drained = asyncio.ensure_future(Scaling(one.fleet, SUPERVISION).drain("host-1", lambda text: None))
+    done, _ = await asyncio.wait({drained}, timeout=0.2)
+    assert not done, "while somebody takes the name nobody can say that it is gone"
+    spare.may_take.set()
+    await drained
+    assert spare.calls[-2:] == ["drain", "stop"]
+    await one.until_whole()
+    assert (await view_of(one)).member("host-1") is None
+    assert one.fleet.names("host") == ["host-0", "host-2"]
+
+
 async def test_one_change_at_a_time(world: Make) -> None:
     one = await world(hosts=1)
     scaling = Scaling(one.fleet, SUPERVISION)
