@@ -11,11 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from storage.bounds import MAX_ROWS, check_batch
-from storage.client import Database, Duplicate
+from storage.client import Conflict, Database, Duplicate
 from storage.records import Device
 
 MOST_DEVICES: Final = 20
-_ATTEMPTS: Final = 3
+_ATTEMPTS: Final = 12
+"""An attempt is in vain only when another registration of the same token made its document between our two writes, and
+each makes one: so many that come at once all succeed."""
 
 
 class MongoDevices:
@@ -23,20 +25,22 @@ class MongoDevices:
         self._devices = database.collection("devices")
 
     async def register(self, device: Device) -> None:
-        """Idempotent. The same person's registration keeps the id it has; another person's is replaced."""
+        """Idempotent. The same person's registration keeps the id it has; another person's is replaced.
+
+        Of registrations at once the last one stays. `Conflict` when a dozen others of this token were always in between.
+        """
         same = {"kind": device.kind, "value": device.value}
-        for attempt in range(1, _ATTEMPTS + 1):
+        for _ in range(_ATTEMPTS):
             await self._devices.delete_one({**same, "user_id": {"$ne": device.user_id}})
             seen = {"platform": device.platform, "last_seen_ms": device.last_seen_ms}
             try:
                 await self._devices.update_one(
                     {**same, "user_id": device.user_id}, {"$set": seen, "$setOnInsert": {"_id": device.id}}, upsert=True
                 )
-                break
             except Duplicate:  # another registration of it arrived in the same moment
-                if attempt == _ATTEMPTS:
-                    raise
-        await self._make_room(device.user_id)
+                continue
+            return await self._make_room(device.user_id)
+        raise Conflict
 
     async def _make_room(self, user_id: str) -> None:
         rows = await self._devices.find(

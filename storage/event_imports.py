@@ -13,7 +13,7 @@ from cluster.kernel.clock import Clock
 from cluster.kernel.errors import INVALID_REQUEST, FlowError
 from cluster.kernel.ids import new_id
 from storage.bounds import check_batch
-from storage.client import BatchRefused, Database, UpdateOne
+from storage.client import BatchRefused, Conflict, Database, UpdateOne
 from storage.dates import to_date
 from storage.event_documents import Document, complete, fingerprint
 
@@ -40,24 +40,23 @@ class EventImports:
     async def upsert_imported(self, documents: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         """What became of each document, in order. Durable before it returns; safe to call again.
 
-        Raises FlowError INVALID_REQUEST when a document is incomplete or does not say its source.
+        Raises FlowError INVALID_REQUEST when a document is incomplete or does not say its source; `Conflict` when some
+        were added and deleted beside it again and again.
         """
         check_batch(documents)
         whole = [complete(document) for document in documents]
-        for attempt in range(1, _ATTEMPTS + 1):
+        for _ in range(_ATTEMPTS):
             known = await self._known(whole)
             changed = [event_id for event_id, _ in known.values()]
             outcomes, operations = self._plan(whole, {source: print_ for source, (_, print_) in known.items()})
             try:
                 if operations:
                     async with self._changing(changed):
-                        await self._events.bulk_write(operations)
-            except BatchRefused:  # another import added one of them in the same moment: compare again
-                if attempt == _ATTEMPTS:
-                    raise
+                        await self._events.bulk_write(operations, ordered=False)
+            except BatchRefused:  # another import added some of them in the same moment: all are there now, compare again
                 continue
             return outcomes
-        raise AssertionError("unreachable")
+        raise Conflict
 
     async def _known(self, documents: Sequence[Document]) -> dict[_Source, tuple[str, str]]:
         """Id and fingerprint of those that exist."""
@@ -74,7 +73,7 @@ class EventImports:
     def _plan(self, documents: Sequence[Document], known: dict[_Source, str]) -> tuple[list[Outcome], list[UpdateOne]]:
         now = to_date(self._clock.now_ms())
         outcomes: list[Outcome] = []
-        operations: list[UpdateOne] = []
+        operations: dict[_Source, UpdateOne] = {}
         for document in documents:
             source, print_ = _source(document), fingerprint(document)
             if known.get(source) == print_:
@@ -85,14 +84,12 @@ class EventImports:
             content = {name: value for name, value in document.items() if name not in _OURS}
             content["source"] = {**document["source"], "lastSync": now, "fingerprint": print_}
             fresh = {"_id": new_id(), "room": {"epoch": 0}, "createdAt": now}
-            operations.append(
-                UpdateOne(
-                    {"source.platform": source[0], "source.externalId": source[1]},
-                    {"$set": {**content, "updatedAt": now}, "$setOnInsert": fresh},
-                    upsert=True,
-                )
+            operations[source] = UpdateOne(
+                {"source.platform": source[0], "source.externalId": source[1]},
+                {"$set": {**content, "updatedAt": now}, "$setOnInsert": fresh},
+                upsert=True,
             )
-        return outcomes, operations
+        return outcomes, list(operations.values())
 
 
 def _source(document: Mapping[str, Any]) -> _Source:

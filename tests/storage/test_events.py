@@ -219,7 +219,8 @@ async def test_an_update_from_the_source_keeps_id_and_room(events: MongoEvents) 
 
 
 async def test_imports_at_once_make_each_event_once(events: MongoEvents) -> None:
-    documents = [imported(str(n), f"E{n}") for n in range(20)]
-    outcomes = await asyncio.gather(*(events.upsert_imported(documents) for _ in range(3)))
-    assert len((await events.upcoming(EventFilters(), 100)).items) == 20
+    for turn in range(5):
+        documents = [imported(str(n), f"E{n}") for n in range(20 * turn, 20 * turn + 20)]
+        outcomes = await asyncio.gather(*(events.upsert_imported(documents) for _ in range(12)))
+        assert len((await events.upcoming(EventFilters(), 100)).items) == 20 * turn + 20
     assert all(set(one) <= {"imported", "unchanged", "updated"} for one in outcomes)

@@ -70,6 +70,13 @@ async def test_registrations_at_once_leave_one(devices: MongoDevices) -> None:
     assert len(await devices.of_users(["user0", "user1"])) == 1
 
 
+async def test_registrations_of_a_token_by_many_people_at_once_all_succeed(devices: MongoDevices) -> None:
+    people = [f"user{n}" for n in range(12)]
+    for seen in range(20):
+        await asyncio.gather(*(devices.register(device(f"d{seen}-{one}", one, seen=seen)) for one in people))
+    assert len(await devices.of_users(people)) == 1
+
+
 @pytest.fixture
 async def friendships(open_database: OpenDatabase) -> MongoFriendships:
     return MongoFriendships(await open_database("friendships"))
