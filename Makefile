@@ -12,8 +12,11 @@ SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
 ARGS ?=
 SERVERS := storage or cluster or model
 
+# Flow is some twenty processes: without bytecode each would compile all it imports, and a start takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest
+.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest storage-tests model-tests
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -24,10 +27,10 @@ up: $(STAMP) ## Start Flow here and show what it does; Ctrl-C stops it (ARGS="--
 down: $(STAMP) ## Stop the Flow of this directory
 	@$(BIN)/flow down $(ARGS)
 
-test: install node ## Everything: check, then the tests on real MongoDB, Redis, Ray and Serve (ARGS="tests/link -x": those)
+test: install node ## Everything: what check does, and the tests on real MongoDB, Redis, Ray and Serve (ARGS="tests/link -x": those)
 ifeq ($(strip $(ARGS)),)
-	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest -m "$(SERVERS)"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit-rest storage-tests lint unit-sockets model-tests
+	$(BIN)/pytest -m cluster
 else
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(ARGS)
@@ -36,15 +39,22 @@ endif
 check: $(STAMP) ## Format, types, layers and the tests that need no server; under a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest
 
-# Two halves, for two cores. Neither needs a server. Those that do come one by one: they want the cores themselves.
+# Parts for two cores, two at a time and the long ones first. A whole Flow wants both cores: those tests come one by one.
 SOCKET_TESTS := tests/engine tests/link tests/realtime
-UNIT := $(BIN)/pytest -q -p no:cacheprovider -m "not ($(SERVERS))"
+PART := $(BIN)/pytest -q -p no:cacheprovider
+UNIT := $(PART) -m "not ($(SERVERS))"
 
 unit-sockets: $(STAMP)
 	@$(UNIT) $(SOCKET_TESTS) $(ARGS)
 
 unit-rest: $(STAMP)
 	@$(UNIT) $(SOCKET_TESTS:%=--ignore=%) $(ARGS)
+
+storage-tests: $(STAMP)
+	@$(PART) -m "storage and not cluster and not model"
+
+model-tests: $(STAMP)
+	@$(PART) -m "model and not cluster"
 
 lint: $(STAMP) ## Format, style, types and layers
 	$(BIN)/ruff format --check $(SOURCES)
@@ -92,7 +102,7 @@ $(VENV)/bin/uv:
 
 $(STAMP): $(VENV)/bin/uv requirements.lock pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV)."
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --compile-bytecode --require-hashes requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
