@@ -29,7 +29,7 @@ down: $(STAMP) ## Stop the Flow of this directory
 
 test: install node ## Everything: what check does, and the tests on real MongoDB, Redis, Ray and Serve (ARGS="tests/link -x": those)
 ifeq ($(strip $(ARGS)),)
-	@$(MAKE) --no-print-directory -j2 --output-sync=target unit-rest storage-tests lint unit-sockets model-tests
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-rest storage-tests unit-sockets model-tests
 	$(BIN)/pytest -m cluster
 else
 	@$(MAKE) --no-print-directory lint

@@ -53,7 +53,9 @@ class EventImports:
                 if operations:
                     async with self._changing(changed):
                         await self._events.bulk_write(operations, ordered=False)
-            except BatchRefused:  # another import added some of them in the same moment: all are there now, compare again
+            except (
+                BatchRefused
+            ):  # another import added some of them in the same moment: all are there now, compare again
                 continue
             return outcomes
         raise Conflict
