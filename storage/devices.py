@@ -27,7 +27,7 @@ class MongoDevices:
     async def register(self, device: Device) -> None:
         """Idempotent. The same person's registration keeps the id it has; another person's is replaced.
 
-        Of registrations at once the last one stays. `Conflict` when a dozen others of this token were always in between.
+        Of many at once the last one stays. `Conflict` when as many others always came in between.
         """
         same = {"kind": device.kind, "value": device.value}
         for _ in range(_ATTEMPTS):
