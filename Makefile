@@ -16,7 +16,7 @@ SERVERS := storage or cluster or model
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest storage-tests model-tests
+.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest unit-models storage-tests model-tests
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,7 +29,7 @@ down: $(STAMP) ## Stop the Flow of this directory
 
 test: install node ## Everything: what check does, and the tests on real MongoDB, Redis, Ray and Serve (ARGS="tests/link -x": those)
 ifeq ($(strip $(ARGS)),)
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-rest storage-tests unit-sockets model-tests
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint storage-tests unit-sockets unit-rest unit-models model-tests
 	$(BIN)/pytest -m cluster
 else
 	@$(MAKE) --no-print-directory lint
@@ -37,10 +37,11 @@ else
 endif
 
 check: $(STAMP) ## Format, types, layers and the tests that need no server; under a minute
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest unit-models
 
 # Parts for two cores, two at a time and the long ones first. A whole Flow wants both cores: those tests come one by one.
-SOCKET_TESTS := tests/engine tests/link tests/realtime
+SOCKET_TESTS := tests/engine tests/fuzz tests/link tests/realtime
+MODEL_TESTS := tests/serve_apps tests/imports
 PART := $(BIN)/pytest -q -p no:cacheprovider
 UNIT := $(PART) -m "not ($(SERVERS))"
 
@@ -48,7 +49,10 @@ unit-sockets: $(STAMP)
 	@$(UNIT) $(SOCKET_TESTS) $(ARGS)
 
 unit-rest: $(STAMP)
-	@$(UNIT) $(SOCKET_TESTS:%=--ignore=%) $(ARGS)
+	@$(UNIT) $(SOCKET_TESTS:%=--ignore=%) $(MODEL_TESTS:%=--ignore=%) $(ARGS)
+
+unit-models: $(STAMP)
+	@$(UNIT) $(MODEL_TESTS) $(ARGS)
 
 storage-tests: $(STAMP)
 	@$(PART) -m "storage and not cluster and not model"

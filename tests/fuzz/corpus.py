@@ -1,7 +1,8 @@
 """What honest and nearly honest clients send: the seeds that every run of the fuzzer starts from.
 
 An input is one byte that names the surface, one that says how it is cut and ended, and the rest. On the surfaces that
-carry packets the rest is packets, each behind a length byte and a kind byte; elsewhere it is the stream itself.
+carry packets the rest is packets, each behind a length byte and a kind byte; on POLLS it is the steps of polls.py;
+elsewhere it is the stream itself.
 """
 
 from enum import IntEnum
@@ -21,6 +22,7 @@ class Surface(IntEnum):
     PROBE = 5
     QUERY = 6
     FRONT = 7
+    POLLS = 8
 
 
 JSON_TEXTS: Final = (
@@ -170,6 +172,17 @@ def packet(data: bytes, *, binary: bool = False) -> bytes:
     return bytes([len(piece), 0x80 if binary else 0]) + piece
 
 
+_POLLS: Final = (
+    b"\x02\x00\x00\x02\x00\x02\x02\x00\x00\x03",
+    b"\x00\x02\x00\x02\x02\x00\x02\x00\x01\x00",
+    b"\x02\x00\x01\x00\x02\x00\x02\x00\x01\x00",
+    b"\x02\x00" + b"\x00\x02" * 10,
+    b"\x02\x00\x00\x01\x02\x00\x00\x01\x02\x00\x00\x00",
+    b"\x00\x02\x00\x02\x03\x00\x02\x00",
+    b"\x01\x00\x01\x00",
+    b"\x02\x00" * 30 + b"\x01\x00" * 3,
+)
+
 _HEAD: Final = (
     b"GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -207,4 +220,5 @@ def seeds() -> list[bytes]:
     found += [bytes([Surface.QUERY, 0]) + query.encode() for query in QUERIES]
     found += [bytes([Surface.FRONT, end]) + _HEAD + more for end in (0, 3, 0x20) for more in _AFTER_HEAD]
     found += [bytes([Surface.FRONT, 0]) + _HEAD[:-2] + field + b"\r\n\r\n" for field in _ODD_FIELDS]
+    found += [bytes([Surface.POLLS, 0]) + steps for steps in _POLLS]
     return found

@@ -8,10 +8,9 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, Final
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion10, StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
@@ -31,6 +30,8 @@ from realtime.engine.upgrade import UpgradeProbe
 from realtime.engine.websocket import WebSocketTransport
 from tests.engine.harness import RecordingApplication, frame_bytes
 from tests.fuzz.corpus import Surface
+from tests.fuzz.framing import Wrong, frames, packets
+from tests.fuzz.polls import OPENING_MARK, PollingClient
 from tests.fuzz.transport import MemoryTransport
 
 LIMITS: Final = EngineLimits(
@@ -41,10 +42,6 @@ LIMITS: Final = EngineLimits(
 _CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 _MAX_TURNS: Final = 200
 _PEER: Final = Peer("127.0.0.1", None, "")
-
-
-class Wrong(Exception):
-    """The engine broke a promise."""
 
 
 class _Application(RecordingApplication):
@@ -180,6 +177,8 @@ class Bench:
                 await self._run_query(rest, how)
             case Surface.FRONT:
                 await self._run_front(rest, how)
+            case Surface.POLLS:
+                await self._run_polls(rest)
         await self._settle()
 
     def _frames(self, surface: Surface, rest: bytes) -> bytes:
@@ -254,6 +253,25 @@ class Bench:
         if how & 0x20:
             session.transport.abort()
 
+    async def _run_polls(self, steps: bytes) -> None:
+        opened = await self._ask(self._endpoint, "GET", f"EIO=4&transport=polling&t={OPENING_MARK}")
+        assert isinstance(opened.body, bytes)
+        sid = json.loads(opened.body[1:])["sid"]
+        session = self.engine.runtime.sessions[sid]
+        polling = session.transport
+        assert isinstance(polling, PollingTransport)
+
+        async def ask(method: str, mark: str, body: bytes) -> web.Response:
+            return await self._ask(self._endpoint, method, f"EIO=4&transport=polling&sid={sid}&t={mark}", body)
+
+        client = PollingClient(ask, self._turn)
+        await client.follow(steps)
+        await self._listen_to_neighbour()
+        await client.fetch_the_rest(lambda: polling.is_owed)
+        self.closes["polls.open" if session.is_open else "polls.closed"] += 1
+        session.transport.abort()
+        await client.go()
+
     async def _run_probe(self, stream: bytes, how: int) -> None:
         runtime = self.engine.runtime
         session = Session(runtime, self._endpoint, _PEER)
@@ -311,7 +329,8 @@ class Bench:
         stream.feed_data(body or b"")
         stream.feed_eof()
         headers = CIMultiDict({"Host": "localhost"})
-        request = make_mocked_request(method, f"/engine.io/?{query}", headers, payload=stream)
+        # In HTTP/1.0, so that no answer is begun before it is whole.
+        request = make_mocked_request(method, f"/engine.io/?{query}", headers, payload=stream, version=HttpVersion10)
         answer = await endpoint.handle(request)
         assert isinstance(answer, web.Response)
         return answer
@@ -348,29 +367,3 @@ class Bench:
         self.engine.runtime.wheel.stop()
         logging.getLogger().removeHandler(self._errors)
         self.loop.set_exception_handler(None)
-
-
-def packets(rest: bytes) -> Iterator[tuple[bytes, bool]]:
-    """The packets that an input carries; see `corpus`."""
-    at = 0
-    while at + 2 <= len(rest):
-        length, kind = rest[at], rest[at + 1]
-        yield rest[at + 2 : at + 2 + length] * (1 + (kind & 0x7F)), bool(kind & 0x80)
-        at += 2 + length
-
-
-def frames(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """What the server sent. Raises Wrong when it is not whole, unmasked frames, or anything follows a close."""
-    at, closed = 0, False
-    while at < len(stream):
-        if closed or len(stream) - at < 2 or stream[at + 1] & 0x80:
-            raise Wrong(f"not a server's frames: {stream[at : at + 40]!r}")
-        length, head = stream[at + 1], 2
-        if length >= 126:
-            head = 4 if length == 126 else 10
-            length = int.from_bytes(stream[at + 2 : at + head], "big")
-        if len(stream) < at + head + length:
-            raise Wrong("a frame that is not whole")
-        closed = stream[at] == 0x88
-        yield stream[at], stream[at + head : at + head + length]
-        at += head + length

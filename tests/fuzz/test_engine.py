@@ -20,6 +20,7 @@ async def test_whatever_is_sent_harms_nobody_and_leaves_nothing() -> None:
                 raise AssertionError(f"input {data.hex()}") from error
         assert sum(bench.closes.values()) >= _INPUTS * 0.99
         assert {"front.http", "front.websocket", "front.closed"} <= set(bench.closes)
+        assert {"polls.open", "polls.closed"} <= set(bench.closes)
         assert {"1002", "1009", "3501", "3012", "client", "http.400", "http.413"} <= set(bench.closes)
     finally:
         await bench.close()
