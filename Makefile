@@ -36,7 +36,7 @@ else
 	$(BIN)/pytest $(ARGS)
 endif
 
-check: $(STAMP) ## Format, types, layers and the tests that need no server; under a minute
+check: $(STAMP) ## Format, types, layers and the tests that need no server; one to four minutes
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest unit-models
 
 # Parts for two cores, two at a time and the long ones first. A whole Flow wants both cores: those tests come one by one.

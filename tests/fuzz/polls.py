@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,7 @@ Ask = Callable[[str, str, bytes], Awaitable[web.Response]]
 OPENING_MARK: Final = "o"
 """Said at the opening; a client that says it again in its polls says it always, so it is no mark."""
 
+_MAX_STEPS: Final = 24
 _MARKS: Final = ("", OPENING_MARK, "a", "b", "c", "d")
 
 
@@ -57,8 +59,8 @@ class PollingClient:
         """The session has ended: it need keep no promise any more."""
 
     async def follow(self, steps: bytes) -> None:
-        """Raises Wrong."""
-        for step, mark in zip(steps[::2], steps[1::2], strict=False):
+        """The first of them. Raises Wrong."""
+        for step, mark in islice(zip(steps[::2], steps[1::2], strict=False), _MAX_STEPS):
             if self._is_over:
                 return
             match Step(step % len(Step)):
