@@ -12,11 +12,12 @@ SOURCES := actors cluster realtime serve_apps storage tests benchmarks examples
 ARGS ?=
 SERVERS := storage or cluster or model
 
-# Flow is some twenty processes: without bytecode each would compile all it imports, and a start takes three times as long.
+# Flow is some twenty processes: without bytecode those that are no copies compile all they import, and a start takes twice
+# as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest unit-models storage-tests model-tests
+.PHONY: help up down test check bench bench-100k bench-recs chaos chaos-mutations fuzz lint format lock install node unit-sockets unit-rest unit-learning storage-tests tensorflow-tests
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,7 +30,7 @@ down: $(STAMP) ## Stop the Flow of this directory
 
 test: install node ## Everything: what check does, and the tests on real MongoDB, Redis, Ray and Serve (ARGS="tests/link -x": those)
 ifeq ($(strip $(ARGS)),)
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint storage-tests unit-sockets unit-rest unit-models model-tests
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint storage-tests unit-sockets unit-rest unit-learning tensorflow-tests
 	$(BIN)/pytest -m cluster
 else
 	@$(MAKE) --no-print-directory lint
@@ -37,11 +38,12 @@ else
 endif
 
 check: $(STAMP) ## Format, types, layers and the tests that need no server; one to four minutes
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest unit-models
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit-sockets unit-rest unit-learning
 
-# Parts for two cores, two at a time and the long ones first. A whole Flow wants both cores: those tests come one by one.
+# Parts for two cores, two at a time: lint first, for it fails soonest, then the long ones. A whole Flow wants both cores: the
+# tests that start one come after them, one by one.
 SOCKET_TESTS := tests/engine tests/fuzz tests/link tests/realtime
-MODEL_TESTS := tests/serve_apps tests/imports
+LEARNING_TESTS := tests/serve_apps tests/imports
 PART := $(BIN)/pytest -q -p no:cacheprovider
 UNIT := $(PART) -m "not ($(SERVERS))"
 
@@ -49,15 +51,15 @@ unit-sockets: $(STAMP)
 	@$(UNIT) $(SOCKET_TESTS) $(ARGS)
 
 unit-rest: $(STAMP)
-	@$(UNIT) $(SOCKET_TESTS:%=--ignore=%) $(MODEL_TESTS:%=--ignore=%) $(ARGS)
+	@$(UNIT) $(SOCKET_TESTS:%=--ignore=%) $(LEARNING_TESTS:%=--ignore=%) $(ARGS)
 
-unit-models: $(STAMP)
-	@$(UNIT) $(MODEL_TESTS) $(ARGS)
+unit-learning: $(STAMP)
+	@$(UNIT) $(LEARNING_TESTS) $(ARGS)
 
 storage-tests: $(STAMP)
 	@$(PART) -m "storage and not cluster and not model"
 
-model-tests: $(STAMP)
+tensorflow-tests: $(STAMP)
 	@$(PART) -m "model and not cluster"
 
 lint: $(STAMP) ## Format, style, types and layers

@@ -38,7 +38,8 @@ class EventImports:
         self._changing = changing
 
     async def upsert_imported(self, documents: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-        """What became of each document, in order. Durable before it returns; safe to call again.
+        """What became of each document, in order. Durable before it returns; safe to call again. What this call added
+        itself counts as unchanged if it then met another import and had to compare again.
 
         Raises FlowError INVALID_REQUEST when a document is incomplete or does not say its source; `Conflict` when some
         were added and deleted beside it again and again.
@@ -53,10 +54,8 @@ class EventImports:
                 if operations:
                     async with self._changing(changed):
                         await self._events.bulk_write(operations, ordered=False)
-            except (
-                BatchRefused
-            ):  # another import added some of them in the same moment: all are there now, compare again
-                continue
+            except BatchRefused:
+                continue  # another import added some in the same moment: all are there now, so compare again
             return outcomes
         raise Conflict
 
